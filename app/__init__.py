@@ -1,0 +1,1 @@
+"""The Chargegraph service: model, ports, use cases and the web."""

@@ -1,0 +1,1 @@
+"""The port "what feeds reported and need to remember": ``base`` is its contract, then one file a technology."""

@@ -1,0 +1,1 @@
+"""The model: plain frozen values that know no framework, no store and no protocol."""

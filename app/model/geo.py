@@ -1,0 +1,53 @@
+"""Positions and distances on the sphere. Degrees are WGS-84 unless a name says otherwise."""
+
+import math
+from typing import overload
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+EARTH_RADIUS_M = 6_371_008.7714
+"""Mean radius of the Earth (IUGG), the one that Elasticsearch's geo_distance uses as well."""
+
+DISTANCE_DECIMALS = 3
+FloatArray = npt.NDArray[np.float64]
+
+
+class Point(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A position in degrees, WGS-84. Always written ``Point(lon=…, lat=…)``."""
+
+    lon: float
+    lat: float
+
+
+class BoundingBox(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A box in degrees, edges included. ``west > east`` means that it crosses the antimeridian."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+
+def is_position(lon: float, lat: float) -> bool:
+    """Tell whether the numbers are finite and inside -180…180, -90…90."""
+    return math.isfinite(lon) and math.isfinite(lat) and -180 <= lon <= 180 and -90 <= lat <= 90
+
+
+@overload
+def distance_m(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float: ...
+@overload
+def distance_m(lon_a: float, lat_a: float, lon_b: FloatArray, lat_b: FloatArray) -> FloatArray: ...
+def distance_m(lon_a: float, lat_a: float, lon_b: float | FloatArray, lat_b: float | FloatArray) -> float | FloatArray:
+    """Return great-circle distances in metres, rounded to the millimetre (haversine).
+
+    This rounded figure is the one that is compared with radii, ordered by and shown, so that all places agree and
+    stations on one point tie exactly.
+    """
+    half_lat = np.sin(np.radians(np.subtract(lat_b, lat_a)) / 2)
+    half_lon = np.sin(np.radians(np.subtract(lon_b, lon_a)) / 2)
+    cosines = math.cos(math.radians(lat_a)) * np.cos(np.radians(lat_b))
+    chord = np.clip(half_lat * half_lat + cosines * half_lon * half_lon, 0.0, 1.0)
+    rounded: FloatArray = np.round(2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(chord)), DISTANCE_DECIMALS)
+    return rounded if rounded.ndim else float(rounded)

@@ -1,0 +1,109 @@
+"""What callers search for, what a search answers, and how a search sees live status."""
+
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from app.model.clock import Instant
+from app.model.geo import BoundingBox, Point
+from app.model.station import Access, ConnectorType
+
+MAX_RADIUS_M = 100_000.0
+MAX_PAGE_SIZE = 100
+MAX_POLYGON_VERTICES = 1_000
+MAX_TEXT_CHARACTERS = 100
+
+KeyArray = npt.NDArray[np.uint64]
+SlotArray = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class StationFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which stations a caller wants. Empty sets and None filter nothing.
+
+    A station matches on its Evses when one single Evse has one of the ``connector_types`` with at least
+    ``min_power_w`` on that same connector, and, with ``available_now``, is AVAILABLE, not held and its status not
+    older than ``max_status_age_s``. Evses whose own or whose station's presence is in NOT_OPERATING never match
+    these criteria; with none of the four set a station matches without Evses too. ``max_status_age_s`` alone asks
+    for an Evse whose status, whatever it says, was observed no longer ago than that (and is not yet stale). ``text``: every word (split at white space, compatibility
+    and case folded) is part of the name or the address. ``open_now`` asks for stations known to be open.
+    ``hidden_feeds`` are those that the caller's agreement does not let it see.
+    """
+
+    connector_types: frozenset[ConnectorType] = frozenset()
+    min_power_w: int | None = None
+    available_now: bool = False
+    max_status_age_s: float | None = None
+    operator_ids: frozenset[str] = frozenset()
+    access: frozenset[Access] = frozenset()
+    open_now: bool = False
+    text: str | None = None
+    hidden_feeds: frozenset[str] = frozenset()
+
+
+class Near(msgspec.Struct, frozen=True, kw_only=True):
+    """Stations within ``radius_m`` (inclusive) of ``center``, nearest first, ties by id."""
+
+    center: Point
+    radius_m: float
+
+
+class Area(msgspec.Struct, frozen=True, kw_only=True):
+    """Stations inside a box, or inside polygons (edges included), ordered by id.
+
+    ``polygons`` holds rings of (lon, lat) in WGS-84, per polygon the outer ring first and then its holes. An edge
+    that spans more than 180 degrees of longitude is read as crossing the antimeridian.
+    """
+
+    box: BoundingBox | None = None
+    polygons: tuple[tuple[tuple[tuple[float, float], ...], ...], ...] = ()
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a page begins: after the hit with this order key. ``distance_m`` is 0 in an area."""
+
+    distance_m: float
+    station_id: str
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of one search, evaluated at ``at``."""
+
+    where: Near | Area
+    filter: StationFilter
+    first: int
+    at: Instant
+    after: Position | None = None
+
+
+class Hit(msgspec.Struct, frozen=True, gc=False):
+    """A station that matches; ``distance_m`` is None in an area."""
+
+    station_id: str
+    distance_m: float | None
+
+
+class SearchPage(msgspec.Struct, frozen=True):
+    """Hits in order, how many match in all (exact), and whether more follow."""
+
+    hits: tuple[Hit, ...]
+    total_count: int
+    has_next: bool
+
+
+class AvailabilityView(Protocol):
+    """How an index asks the live board, without knowing it: by slots, which stay the same while the process lives."""
+
+    def slots(self, keys: KeyArray) -> SlotArray:
+        """Return the slot of each Evse key, making slots for new keys."""
+        ...
+
+    def usable(self, slots: SlotArray, at: Instant, max_age_s: float | None) -> BoolArray:
+        """Tell for each slot whether it is AVAILABLE, fresh at ``at``, not older than ``max_age_s`` and not held."""
+        ...
+
+    def fresh(self, slots: SlotArray, at: Instant, max_age_s: float) -> BoolArray:
+        """Tell for each slot whether its status, whatever it says, is not stale and not older than ``max_age_s``."""
+        ...

@@ -1,0 +1,34 @@
+"""The contract of the partners' keys."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from app.model.partner import ApiKey, Partner, PartnerKind, Scope
+
+
+class PartnerDirectory(ABC):
+    """API keys. A key's text is shown once, at its making; only a hash of its secret part is kept."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make the directory ready; needed once before anything else."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release files and connections."""
+
+    @abstractmethod
+    async def create_key(self, partner_id: str, kind: PartnerKind, scopes: Iterable[Scope]) -> tuple[ApiKey, str]:
+        """Make a key and return it with its text, which cannot be had again. Raises InvalidInputError."""
+
+    @abstractmethod
+    async def list_keys(self) -> list[ApiKey]:
+        """Return all keys, revoked ones too, oldest first."""
+
+    @abstractmethod
+    async def revoke_key(self, key_id: str) -> bool:
+        """End a key for good; False when there is no such key or it was revoked before."""
+
+    @abstractmethod
+    async def find_partner(self, key_text: str) -> Partner | None:
+        """Return whose key this is, None when it is unknown, damaged or revoked. A revocation is seen within 5 s."""

@@ -1,0 +1,90 @@
+"""One table of settings, read from the environment; a name that begins like ours and is not in it is an error."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from app.errors import SettingsError
+
+PREFIX = "CHARGEGRAPH_"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row: the environment's name, the default as text, and what it does."""
+
+    name: str
+    default: str
+    help: str
+
+
+SETTINGS = (
+    Setting("CHARGEGRAPH_DATA_DIR", "var", "Folder of the embedded stores; made when missing."),
+    Setting("CHARGEGRAPH_HOST", "127.0.0.1", "Address that `serve` listens on."),
+    Setting("CHARGEGRAPH_PORT", "8080", "Port that `serve` listens on; 0 takes a free one."),
+    Setting("CHARGEGRAPH_FEEDS", "", "Names of the feeds to run, separated by commas; empty runs none."),
+    Setting("CHARGEGRAPH_PROFILES_DIR", "", "Folder of further feed profiles (*.toml); they win over ours by name."),
+    Setting("CHARGEGRAPH_INBOUND_PATH", "/evcs/v1", "Path under which operators call us (T/CEC 102)."),
+    Setting("CHARGEGRAPH_IDE", "on", "Whether a browser that opens the GraphQL endpoint gets the IDE: on or off."),
+    Setting("CHARGEGRAPH_MAX_BODY_BYTES", "262144", "Largest body of a request that is read."),
+    Setting("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", "500", "Most live reservations a partner may have at once."),
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings, read and checked."""
+
+    data_dir: Path
+    host: str
+    port: int
+    feeds: tuple[str, ...]
+    profiles_dir: Path | None
+    inbound_path: str
+    ide: bool
+    max_body_bytes: int
+    max_live_reservations: int
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings. Raises SettingsError that names the variable and what it may be."""
+    known = {setting.name for setting in SETTINGS}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known:
+            msg = f"{name} is not a setting; the settings are {', '.join(sorted(known))}"
+            raise SettingsError(msg)
+    values = {setting.name: environment.get(setting.name, setting.default).strip() for setting in SETTINGS}
+    profiles_dir = values["CHARGEGRAPH_PROFILES_DIR"]
+    if profiles_dir and not Path(profiles_dir).is_dir():
+        msg = f"CHARGEGRAPH_PROFILES_DIR names {profiles_dir!r}, which is not a folder"
+        raise SettingsError(msg)
+    inbound_path = values["CHARGEGRAPH_INBOUND_PATH"].rstrip("/")
+    if inbound_path and not inbound_path.startswith("/"):
+        msg = f"CHARGEGRAPH_INBOUND_PATH is {inbound_path!r}; it must begin with a slash"
+        raise SettingsError(msg)
+    return Settings(
+        data_dir=Path(values["CHARGEGRAPH_DATA_DIR"]),
+        host=values["CHARGEGRAPH_HOST"],
+        port=_whole_number("CHARGEGRAPH_PORT", values, 0, 65_535),
+        feeds=tuple(name.strip() for name in values["CHARGEGRAPH_FEEDS"].split(",") if name.strip()),
+        profiles_dir=Path(profiles_dir) if profiles_dir else None,
+        inbound_path=inbound_path,
+        ide=_switch("CHARGEGRAPH_IDE", values),
+        max_body_bytes=_whole_number("CHARGEGRAPH_MAX_BODY_BYTES", values, 1_024, 64 * 2**20),
+        max_live_reservations=_whole_number("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", values, 1, 1_000_000),
+    )
+
+
+def _whole_number(name: str, values: Mapping[str, str], least: int, most: int) -> int:
+    text = values[name]
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        msg = f"{name} is {text!r}; it must be a whole number from {least} to {most}"
+        raise SettingsError(msg)
+    return int(text)
+
+
+def _switch(name: str, values: Mapping[str, str]) -> bool:
+    text = values[name].lower()
+    if text not in {"on", "off"}:
+        msg = f"{name} is {text!r}; it must be on or off"
+        raise SettingsError(msg)
+    return text == "on"

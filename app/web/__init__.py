@@ -1,0 +1,1 @@
+"""HTTP: the GraphQL endpoint, partners' keys, operators' pushes, health."""

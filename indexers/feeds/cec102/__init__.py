@@ -1,0 +1,1 @@
+"""T/CEC 102: the protocol between China's charging platforms."""
