@@ -10,11 +10,11 @@ from app.model.clock import Instant
 class FeedRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the operator's contract allows.
 
-    ``may_republish`` False hides the feed from MAP partners, who show data to the world; ``may_show_price`` False
+    ``may_discover`` False hides the feed from every partner; ``may_republish`` False hides the feed from MAP partners, who show data to the world; ``may_show_price`` False
     hides fees from everyone.
     """
 
-    may_cache: bool = True
+    may_discover: bool = True
     may_republish: bool = True
     may_show_price: bool = True
     attribution: str | None = None
@@ -68,7 +68,6 @@ class FeedInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A configured feed as everyone may see it."""
 
     id: str
-    kind: str
     title: str
     party: str
     has_live_status: bool

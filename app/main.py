@@ -1,0 +1,96 @@
+"""One process that serves: the hub, its feeds and its web server begin and end together."""
+
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import uvicorn
+
+from app.errors import ChargegraphError, SettingsError
+from app.settings import Settings
+from app.web.asgi import build_app
+from app.wiring import Hub, open_hub
+
+Started = Callable[[Hub, str], Awaitable[None]]
+"""Told once the server listens: the hub, and the URL that it answers on."""
+
+SHUTDOWN_S = 10
+
+
+def build(hub: Hub) -> Any:
+    """Return the ASGI application of a hub."""
+    return build_app(
+        settings=hub.settings,
+        services=hub.services,
+        partners=hub.partners,
+        inbound=hub.inbound(),
+        on_push=hub.runner.take_push,
+        ready=lambda: readiness(hub),
+    )
+
+
+async def readiness(hub: Hub) -> dict[str, bool]:
+    """Tell for each store whether it answers now."""
+
+    async def answers(question: Awaitable[object]) -> bool:
+        try:
+            await question
+        except ChargegraphError:
+            return False
+        return True
+
+    return {
+        "index": await answers(hub.ports.index.count_stations()),
+        "live": await answers(hub.ports.board.flush()),
+        "reservations": await answers(hub.services.booking.now()),
+    }
+
+
+async def serve(settings: Settings, environment: Mapping[str, str], started: Started) -> None:
+    """Serve until told to stop (SIGINT, SIGTERM). Raises SettingsError when the port is taken."""
+    listener = listen(settings.host, settings.port)
+    async with open_hub(settings, environment) as hub:
+        host, port = listener.getsockname()[:2]
+        server = _Server(
+            uvicorn.Config(
+                build(hub),
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=SHUTDOWN_S,
+            ),
+            lambda: started(hub, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
+        )
+        hub.runner.start()
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            await hub.runner.stop()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket. Raises SettingsError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        msg = f"cannot listen on {host} port {port}: {error.strerror}; set CHARGEGRAPH_PORT (0 takes a free one)"
+        raise SettingsError(msg) from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, that tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            await self._on_started()

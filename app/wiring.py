@@ -1,0 +1,172 @@
+"""The only file that names technologies: from settings to a running hub."""
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import msgspec
+
+import indexers.feeds  # noqa: F401 - registers every kind of feed
+from app.errors import SettingsError
+from app.feeds.base import FeedLedger
+from app.feeds.embedded import EmbeddedLedger
+from app.index.embedded import EmbeddedIndex
+from app.live.embedded import EmbeddedBoard
+from app.model.clock import Clock, system_clock
+from app.model.feed import FeedInfo, FeedRights
+from app.partners.base import PartnerDirectory
+from app.partners.embedded import EmbeddedPartners
+from app.reservations.embedded import EmbeddedReservations
+from app.services.booking import Booking
+from app.services.bundle import Services
+from app.services.feed_health import FeedHealth
+from app.services.station_search import StationSearch
+from app.settings import Settings
+from indexers.base import Feed, FeedContext, InboundFeed, factories
+from indexers.pipeline import Ports
+from indexers.profiles import load_profiles
+from indexers.runner import Runner
+
+LOCK_FILE = "hub.lock"
+
+
+class Hub(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that runs in one process: the stores, the use cases and the feeds."""
+
+    settings: Settings
+    ports: Ports
+    partners: PartnerDirectory
+    services: Services
+    feeds: tuple[Feed, ...]
+    runner: Runner
+
+    def inbound(self) -> dict[str, InboundFeed]:
+        """Return the feeds whose operators call us, by the OperatorID that they call with."""
+        return {feed.inbound_party: feed for feed in self.feeds if isinstance(feed, InboundFeed)}
+
+
+@asynccontextmanager
+async def open_hub(
+    settings: Settings, environment: Mapping[str, str], clock: Clock = system_clock
+) -> AsyncIterator[Hub]:
+    """Open the stores and make the feeds; close them all on leaving.
+
+    Raises SettingsError when a profile is wrong, or when another process has the data folder open.
+    """
+    with _exclusive(settings.data_dir):
+        board = EmbeddedBoard(settings.data_dir / "live.sqlite")
+        index = EmbeddedIndex(settings.data_dir / "stations.sqlite", board)
+        reservations = EmbeddedReservations(
+            settings.data_dir / "reservations.sqlite", clock, settings.max_live_reservations
+        )
+        ledger = EmbeddedLedger(settings.data_dir / "feeds.sqlite")
+        partners = EmbeddedPartners(settings.data_dir / "partners.sqlite", clock)
+        feeds = make_feeds(settings, environment, ledger, clock)
+        stores = (board, index, reservations, ledger, partners)
+        try:
+            for store in stores:
+                await store.open()
+            infos = _infos(feeds, await index.count_stations())
+            search = StationSearch(index, board, clock, infos)
+            booking = Booking(reservations, board, search)
+            await booking.load()
+            ports = Ports(index, board, ledger, clock)
+            yield Hub(
+                settings=settings,
+                ports=ports,
+                partners=partners,
+                services=Services(
+                    search=search,
+                    booking=booking,
+                    feed_health=FeedHealth(infos, ledger, index, board, clock),
+                    feeds=infos,
+                    clock=clock,
+                ),
+                feeds=feeds,
+                runner=Runner(feeds, ports),
+            )
+        finally:
+            for feed in feeds:
+                await feed.close()
+            for store in reversed(stores):
+                await store.close()
+
+
+@asynccontextmanager
+async def open_partners(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[PartnerDirectory]:
+    """Open the partners' keys alone; a hub may be serving meanwhile."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    partners = EmbeddedPartners(settings.data_dir / "partners.sqlite", clock)
+    await partners.open()
+    try:
+        yield partners
+    finally:
+        await partners.close()
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[FeedLedger]:
+    """Open the feeds' reports alone; a hub may be serving meanwhile."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    ledger = EmbeddedLedger(settings.data_dir / "feeds.sqlite")
+    await ledger.open()
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+def make_feeds(
+    settings: Settings, environment: Mapping[str, str], ledger: FeedLedger, clock: Clock
+) -> tuple[Feed, ...]:
+    """Make the feeds that the settings name from their profiles. Raises SettingsError that names the key."""
+    makers = factories()
+    feeds = []
+    for profile in load_profiles(settings.feeds, settings.profiles_dir, environment):
+        if profile.kind not in makers:
+            msg = f"{profile.path}: kind = {profile.kind!r} is not one of {', '.join(sorted(makers))}"
+            raise SettingsError(msg)
+        context = FeedContext(feed=profile.name, clock=clock, ledger=ledger)
+        feeds.append(makers[profile.kind](profile.table, context))
+    return tuple(feeds)
+
+
+def _infos(feeds: tuple[Feed, ...], indexed: Mapping[str, int]) -> tuple[FeedInfo, ...]:
+    """Describe the feeds. One that is indexed and no longer configured has no contract: nobody may see it."""
+    configured = tuple(
+        FeedInfo(
+            id=feed.feed,
+            title=feed.title,
+            party=feed.party,
+            has_live_status=feed.has_live_status,
+            rights=feed.rights,
+        )
+        for feed in feeds
+    )
+    gone = sorted(indexed.keys() - {feed.feed for feed in feeds})
+    withdrawn = FeedRights(may_discover=False)
+    return configured + tuple(
+        FeedInfo(id=name, title=name, party="", has_live_status=False, rights=withdrawn) for name in gone
+    )
+
+
+@contextmanager
+def _exclusive(data_dir: Path) -> Iterator[None]:
+    """Keep the embedded stores to one process: their columns and boards live in its memory."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / LOCK_FILE).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            msg = (
+                f"{data_dir} is in use by process {lock.read().strip() or '(unknown)'}: a hub that serves also indexes "
+                "on its own schedule; stop it first, or set CHARGEGRAPH_DATA_DIR to another folder"
+            )
+            raise SettingsError(msg) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
