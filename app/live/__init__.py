@@ -1,1 +1,1 @@
-"""The port "what is free now": ``base`` is its contract, ``board`` the arrays that each process answers from."""
+"""The port "what is free now": ``base`` is its contract, ``_board`` the arrays that each process answers from."""

@@ -8,7 +8,7 @@ from app.model.clock import Instant
 
 
 class Availability(Enum):
-    """What the Evse does now. UNKNOWN: nobody knows, or the news is too old. NOT_LIVE: its source has no live status."""
+    """What the Evse does now. UNKNOWN: nobody knows, or the news is too old. NOT_LIVE: its source tells no status."""
 
     UNKNOWN = "UNKNOWN"
     AVAILABLE = "AVAILABLE"

@@ -10,10 +10,12 @@ from app.model.clock import Instant
 class FeedRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the operator's contract allows.
 
-    ``may_discover`` False hides the feed from every partner; ``may_republish`` False hides the feed from MAP partners, who show data to the world; ``may_show_price`` False
+    ``may_cache`` False forbids to keep its data, and so to index it at all; ``may_discover`` False hides the feed from
+    every partner, ``may_republish`` False from MAP partners, who show data to the world; ``may_show_price`` False
     hides fees from everyone.
     """
 
+    may_cache: bool = True
     may_discover: bool = True
     may_republish: bool = True
     may_show_price: bool = True

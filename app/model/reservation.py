@@ -1,6 +1,8 @@
 """Who holds which Evse until when."""
 
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 
 import msgspec
 
@@ -40,6 +42,69 @@ LIVE_STATES = frozenset(
         ReservationState.IN_DOUBT,
     }
 )
+
+
+TRANSITIONS: Mapping[ReservationState, frozenset[ReservationState]] = MappingProxyType(
+    {
+        ReservationState.REQUESTED: frozenset(
+            {
+                ReservationState.HELD,
+                ReservationState.REJECTED,
+                ReservationState.FAILED,
+                ReservationState.CANCELLED,
+            }
+        ),
+        ReservationState.HELD: frozenset(
+            {
+                ReservationState.PENDING_OPERATOR,
+                ReservationState.ACTIVE,
+                ReservationState.FAILED,
+                ReservationState.CANCELLED,
+            }
+        ),
+        ReservationState.PENDING_OPERATOR: frozenset(
+            {
+                ReservationState.CONFIRMED,
+                ReservationState.IN_DOUBT,
+                ReservationState.REJECTED,
+                ReservationState.FAILED,
+                ReservationState.CANCELLED,
+                ReservationState.CANCELLED_BY_OPERATOR,
+            }
+        ),
+        ReservationState.IN_DOUBT: frozenset(
+            {
+                ReservationState.CONFIRMED,
+                ReservationState.REJECTED,
+                ReservationState.FAILED,
+                ReservationState.CANCELLED,
+                ReservationState.CANCELLED_BY_OPERATOR,
+            }
+        ),
+        ReservationState.CONFIRMED: frozenset(
+            {
+                ReservationState.ACTIVE,
+                ReservationState.NO_SHOW,
+                ReservationState.FAILED,
+                ReservationState.CANCELLED,
+                ReservationState.CANCELLED_BY_OPERATOR,
+            }
+        ),
+        ReservationState.ACTIVE: frozenset(
+            {
+                ReservationState.FULFILLED,
+                ReservationState.FAILED,
+                ReservationState.CANCELLED,
+                ReservationState.CANCELLED_BY_OPERATOR,
+            }
+        ),
+    }
+)
+"""Where a live reservation may go next; the final states lead nowhere.
+
+EXPIRED is no step here: only the store's clock leads there, from every live state. HELD goes to ACTIVE where no
+operator has to be asked (Guarantee.HUB_HOLD).
+"""
 
 
 class Guarantee(Enum):

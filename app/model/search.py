@@ -25,11 +25,13 @@ class StationFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     A station matches on its Evses when one single Evse has one of the ``connector_types`` with at least
     ``min_power_w`` on that same connector, and, with ``available_now``, is AVAILABLE, not held and its status not
-    older than ``max_status_age_s``. Evses whose own or whose station's presence is in NOT_OPERATING never match
-    these criteria; with none of the four set a station matches without Evses too. ``max_status_age_s`` alone asks
-    for an Evse whose status, whatever it says, was observed no longer ago than that (and is not yet stale). ``text``: every word (split at white space, compatibility
-    and case folded) is part of the name or the address. ``open_now`` asks for stations known to be open.
-    ``hidden_feeds`` are those that the caller's agreement does not let it see.
+    older than ``max_status_age_s``. ``max_status_age_s`` alone asks for an Evse whose status, whatever it says, was
+    observed no longer ago than that and is not yet stale. Evses whose own or whose station's presence is in
+    NOT_OPERATING never match these criteria; with none of the four set a station matches without Evses too.
+
+    ``text``: every word (split at white space, compatibility and case folded) is part of the name or the address.
+    ``open_now`` asks for stations known to be open. ``hidden_feeds`` are those that the caller's agreement does not
+    let it see.
     """
 
     connector_types: frozenset[ConnectorType] = frozenset()

@@ -3,7 +3,7 @@
 import msgspec
 
 from app.errors import NotAllowedError
-from app.model.feed import FeedInfo
+from app.model.feed import FeedInfo, FeedRights
 from app.model.partner import Partner, PartnerKind, Scope
 
 
@@ -25,8 +25,10 @@ def viewer_of(partner: Partner, feeds: tuple[FeedInfo, ...]) -> Viewer:
     """Return the partner with what the feeds' rights let it see."""
     return Viewer(
         partner=partner,
-        hidden_feeds=frozenset(
-            feed.id for feed in feeds if partner.kind is PartnerKind.MAP and not feed.rights.may_republish
-        ),
+        hidden_feeds=frozenset(feed.id for feed in feeds if not _may_see(partner, feed.rights)),
         priceless_feeds=frozenset(feed.id for feed in feeds if not feed.rights.may_show_price),
     )
+
+
+def _may_see(partner: Partner, rights: FeedRights) -> bool:
+    return rights.may_discover and (rights.may_republish or partner.kind is not PartnerKind.MAP)

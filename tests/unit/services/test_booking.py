@@ -5,7 +5,7 @@ import pytest
 
 from app.errors import InvalidInputError, NotAllowedError
 from app.index.embedded import EmbeddedIndex
-from app.live.embedded import EmbeddedBoard
+from app.live.embedded import EmbeddedLiveBoard
 from app.model.availability import Availability, EvseStatus
 from app.model.clock import ManualClock
 from app.model.feed import FeedInfo, FeedRights
@@ -60,7 +60,7 @@ class House:
     def __init__(self, folder):
         self.clock = ManualClock()
         self.folder = folder
-        self.board = EmbeddedBoard(folder / "live.sqlite")
+        self.board = EmbeddedLiveBoard(folder / "live.sqlite")
         self.index = EmbeddedIndex(folder / "stations.sqlite", self.board)
         self.store = EmbeddedReservations(folder / "reservations.sqlite", self.clock, 3)
         self.search = StationSearch(self.index, self.board, self.clock, FEEDS)

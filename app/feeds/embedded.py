@@ -1,0 +1,82 @@
+"""The feed ledger without a server: one SQLite file."""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from app.errors import UnavailableError
+from app.feeds.base import FeedLedger
+from app.model.feed import FeedReport, RunKind
+from app.sqlite import Database
+
+_SCHEMA = """
+CREATE TABLE report (
+    feed TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    good INTEGER NOT NULL,
+    report BLOB NOT NULL,
+    PRIMARY KEY (feed, kind, good)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE note (
+    feed TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (feed, name)
+) STRICT, WITHOUT ROWID
+"""
+
+
+class EmbeddedFeedLedger(FeedLedger):
+    """A ledger that several processes may share: `index` writes what `serve` shows."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the path of the SQLite file; it is made when missing."""
+        self._database = Database(path, _SCHEMA)
+
+    async def open(self) -> None:
+        """Make the ledger ready. Raises UnavailableError."""
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Finish what was asked for and close the file."""
+        await self._database.close()
+
+    async def save_report(self, report: FeedReport) -> None:
+        """Keep the report as the last one, and as the last good one when it has no error."""
+        encoded = msgspec.msgpack.encode(report)
+        goods = (False,) if report.error is not None else (False, True)
+        rows = [(report.feed, report.kind.value, good, encoded) for good in goods]
+
+        def save(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT OR REPLACE INTO report VALUES (?, ?, ?, ?)", rows)
+
+        await self._database.write(save)
+
+    async def find_report(self, feed: str, kind: RunKind, *, good: bool = False) -> FeedReport | None:
+        """Return the last report, or the last good one, of a feed and kind."""
+        query = "SELECT report FROM report WHERE feed = ? AND kind = ? AND good = ?"
+        encoded = await self._find(query, (feed, kind.value, good))
+        try:
+            return None if encoded is None else msgspec.msgpack.decode(encoded, type=FeedReport)
+        except msgspec.DecodeError as error:
+            raise UnavailableError(f"the report of {feed} cannot be read: {error}") from error
+
+    async def find_note(self, feed: str, name: str) -> bytes | None:
+        """Return what was noted last under a name."""
+        return await self._find("SELECT value FROM note WHERE feed = ? AND name = ?", (feed, name))
+
+    async def save_note(self, feed: str, name: str, value: bytes) -> None:
+        """Note something durably."""
+
+        def save(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO note VALUES (?, ?, ?)", (feed, name, value))
+
+        await self._database.write(save)
+
+    async def _find(self, query: str, values: tuple[str | bool, ...]) -> bytes | None:
+        def look(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute(query, values).fetchone()
+            return None if row is None else bytes(row[0])
+
+        return await self._database.read(look)

@@ -1,0 +1,317 @@
+"""The station index without servers: SQLite keeps it, columns in memory answer searches."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+from zlib import error as ZlibError  # noqa: N812 - an exception is named like one
+
+import msgspec
+import numpy as np
+
+from app.errors import UnavailableError
+from app.index import _query
+from app.index._columns import Batch, Columns, Dictionaries, merge, read_batch
+from app.index._packing import pack_stations, unpack_station
+from app.index._store import Change, Reader, Writer, answering
+from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
+from app.model.identity import evse_key
+from app.model.search import AvailabilityView, Search, SearchPage, SlotArray
+from app.model.station import Operator, Station
+
+_REMEMBERED_STATIONS: Final = 20_000
+_SLOTS_AT_ONCE: Final = 65_536
+_THREAD_ABOVE_COST: Final = 20_000
+_PACK_AT_ONCE: Final = 500
+
+_T = TypeVar("_T")
+_Changed = TypeVar("_Changed", bound=Change | None)
+
+
+class EmbeddedIndex(StationIndex):
+    """Everything in one process: a file, one thread that writes it, and an immutable snapshot of columns.
+
+    Searches read the snapshot that is in force when they begin; a commit builds the next one beside it and puts it in
+    force in one assignment. A file belongs to one process at a time (the wiring sees to it).
+    """
+
+    def __init__(self, path: Path, view: AvailabilityView) -> None:
+        """Keep stations in the file ``path``; ``view`` is asked from the event loop only."""
+        self._path = path
+        self._view = view
+        self._dictionaries = Dictionaries()
+        self._columns: Columns | None = None
+        self._stations: OrderedDict[str, Station] = OrderedDict()
+        self._changing = asyncio.Lock()
+        self._thread: ThreadPoolExecutor | None = None
+        self._writer: Writer | None = None
+        self._reader: Reader | None = None
+        self._behind = False
+
+    async def open(self) -> None:
+        """Open the file and read the columns. Raises UnavailableError where that fails."""
+        with answering(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="station-index")
+        try:
+            self._writer = await self._run(partial(Writer, self._path))
+            with answering(self._path):
+                self._reader = Reader(self._path)
+            await self._read_all(self._writer)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Finish what is being written and release everything; a second call does nothing."""
+        async with self._changing:
+            thread, writer, reader = self._thread, self._writer, self._reader
+            self._thread = self._writer = self._reader = self._columns = None
+            if thread is not None:
+                if writer is not None:
+                    await asyncio.get_running_loop().run_in_executor(thread, writer.close)
+                thread.shutdown(wait=True)
+            if reader is not None:
+                reader.close()
+            self._stations.clear()
+
+    async def open_replacement(self, feed: str) -> FeedReplacement:
+        """Begin a new full statement of a feed; an older one of that feed that was left open is dropped."""
+        writer = self._require_writer()
+        statement = await self._run(partial(writer.begin, feed))
+        return _EmbeddedReplacement(
+            stage=partial(self._stage, statement, feed),
+            commit=partial(self._commit, statement, feed),
+            abort=partial(self._abort, statement),
+        )
+
+    async def upsert_stations(self, feed: str, stations: Sequence[Station]) -> ReplaceSummary:
+        """Add or change these stations of a feed and keep all others."""
+        writer = self._require_writer()
+        packed = await self._run(partial(pack_stations, feed, stations))
+        return _summary(await self._change(partial(writer.upsert, feed, packed)))
+
+    async def remove_feed(self, feed: str) -> int:
+        """Forget a feed's stations; return how many there were."""
+        writer = self._require_writer()
+        return len((await self._change(partial(writer.remove_feed, feed))).gone)
+
+    async def search(self, search: Search) -> SearchPage:
+        """Answer one search; a large one leaves the event loop free while it looks."""
+        columns = self._require_columns()
+        question = _query.ask(columns, search)
+        if question.cost() > _THREAD_ABOVE_COST:
+            narrowed = await asyncio.to_thread(_query.narrow, columns, self._dictionaries, question)
+        else:
+            narrowed = _query.narrow(columns, self._dictionaries, question)
+        return _query.cut(columns, question, _query.see(narrowed, self._view, search))
+
+    async def find_stations(self, station_ids: Sequence[str]) -> list[Station | None]:
+        """Return the stations in the order asked for, None where there is none."""
+        reader, known = self._require_reader(), self._stations
+        found: dict[str, Station] = {}
+        missing: list[str] = []
+        for station_id in dict.fromkeys(station_ids):
+            station = known.get(station_id)
+            if station is None:
+                missing.append(station_id)
+            else:
+                known.move_to_end(station_id)
+                found[station_id] = station
+        if missing:
+            with answering(self._path):
+                contents = reader.contents(missing)
+            for station_id, content in contents.items():
+                found[station_id] = known[station_id] = self._unpack(content)
+            while len(known) > _REMEMBERED_STATIONS:
+                known.popitem(last=False)
+        return [found.get(station_id) for station_id in station_ids]
+
+    async def find_station_of_evse(self, evse_ids: Sequence[str]) -> list[str | None]:
+        """Return for each Evse the id of the station that it stands in, None where it is unknown."""
+        columns = self._require_columns()
+        candidates = [
+            [columns.id_at(station).decode() for station in columns.stations_of_evse(evse_key(evse_id))]
+            for evse_id in evse_ids
+        ]
+        wanted = list(dict.fromkeys(station_id for ids in candidates for station_id in ids))
+        stations = dict(zip(wanted, await self.find_stations(wanted), strict=True))
+        return [
+            next((station_id for station_id in ids if _has_evse(stations[station_id], evse_id)), None)
+            for evse_id, ids in zip(evse_ids, candidates, strict=True)
+        ]
+
+    async def list_station_local_ids(self, feed: str, page_size: int) -> AsyncIterator[tuple[str, ...]]:
+        """Return the source's own ids of a feed's stations, in pages, in the order of the stations' ids."""
+        after = ""
+        while True:
+            with answering(self._path):
+                rows = self._require_reader().local_ids(feed, after, page_size)
+            if not rows:
+                return
+            yield tuple(local_id for _, local_id in rows)
+            after = rows[-1][0]
+
+    async def count_stations(self) -> dict[str, int]:
+        """Return how many stations each feed has; feeds without stations are absent."""
+        counts = np.bincount(self._require_columns().feed).tolist()
+        return {self._dictionaries.feeds.value(code): count for code, count in enumerate(counts) if count}
+
+    async def list_operators(self) -> list[Operator]:
+        """Return every operator that was ever saved, ordered by id."""
+        with answering(self._path):
+            return self._require_reader().operators()
+
+    async def save_operators(self, operators: Sequence[Operator]) -> None:
+        """Add or replace operators by id."""
+        await self._run(partial(self._require_writer().save_operators, operators))
+
+    async def _stage(self, statement: int, feed: str, stations: Sequence[Station]) -> int:
+        """Add stations to an open statement; return how many it did not hold yet."""
+        writer, added = self._require_writer(), 0
+
+        def stage_part(part: Sequence[Station]) -> int | None:
+            return writer.stage(statement, pack_stations(feed, part))
+
+        for first in range(0, len(stations), _PACK_AT_ONCE):
+            fresh = await self._run(partial(stage_part, stations[first : first + _PACK_AT_ONCE]))
+            if fresh is None:
+                raise _ended(feed)
+            added += fresh
+        return added
+
+    async def _commit(self, statement: int, feed: str, remove_missing: bool) -> ReplaceSummary:
+        writer = self._require_writer()
+        change = await self._change(partial(writer.commit, statement, remove_missing=remove_missing))
+        if change is None:
+            raise _ended(feed)
+        return _summary(change)
+
+    async def _abort(self, statement: int) -> None:
+        await self._run(partial(self._require_writer().drop, statement))
+
+    async def _change(self, commit: Callable[[], _Changed]) -> _Changed:
+        """Commit and put the next snapshot in force; finishes even where the caller is cancelled meanwhile."""
+        return await asyncio.shield(asyncio.ensure_future(self._commit_and_swap(commit)))
+
+    async def _commit_and_swap(self, commit: Callable[[], _Changed]) -> _Changed:
+        async with self._changing:
+            writer, columns = self._require_writer(), self._require_columns()
+            if self._behind:
+                columns = await self._read_all(writer)
+
+            def commit_and_read() -> tuple[_Changed, Batch]:
+                change = commit()
+                return change, read_batch(writer.changed_facts() if change else (), self._dictionaries)
+
+            self._behind = True
+            change, batch = await self._run(commit_and_read)
+            if change is not None and (change.changed or change.gone):
+                slots = await self._slots(batch)
+                gone = [station_id.encode() for station_id in change.gone]
+                merged = await self._run(partial(merge, columns, gone, batch, slots))
+                self._columns = merged
+                for station_id in change.gone:
+                    self._stations.pop(station_id, None)
+                for number in range(len(batch)):
+                    self._stations.pop(batch.id_at(number).decode(), None)
+            self._behind = False
+            return change
+
+    async def _read_all(self, writer: Writer) -> Columns:
+        batch = await self._run(lambda: read_batch(writer.all_facts(), self._dictionaries))
+        slots = await self._slots(batch)
+        self._columns = await self._run(partial(merge, Columns.empty(), (), batch, slots))
+        self._stations.clear()
+        self._behind = False
+        return self._columns
+
+    async def _slots(self, batch: Batch) -> SlotArray:
+        """Ask for the slots of a batch's Evses, so many at a time that the event loop stays responsive.
+
+        Asked in spatial order, new slots lie beside those of their neighbours, as searches will want them.
+        """
+        order = await self._run(batch.spatial_evse_order)
+        slots = np.empty(len(order), np.int32)
+        for first in range(0, len(order), _SLOTS_AT_ONCE):
+            part = order[first : first + _SLOTS_AT_ONCE]
+            slots[part] = self._view.slots(batch.evse_key[part])
+            await asyncio.sleep(0)
+        return slots
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        """Do the work in the one thread that may write."""
+        if self._thread is None:
+            raise _closed()
+
+        def guarded() -> _T:
+            with answering(self._path):
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    def _unpack(self, content: bytes) -> Station:
+        try:
+            return unpack_station(content)
+        except (msgspec.DecodeError, ZlibError) as error:
+            raise UnavailableError(f"the station index in {self._path} holds content that is none: {error}") from error
+
+    def _require_columns(self) -> Columns:
+        if self._columns is None:
+            raise _closed()
+        return self._columns
+
+    def _require_writer(self) -> Writer:
+        if self._writer is None:
+            raise _closed()
+        return self._writer
+
+    def _require_reader(self) -> Reader:
+        if self._reader is None:
+            raise _closed()
+        return self._reader
+
+
+class _EmbeddedReplacement(FeedReplacement):
+    def __init__(
+        self,
+        *,
+        stage: Callable[[Sequence[Station]], Awaitable[int]],
+        commit: Callable[[bool], Awaitable[ReplaceSummary]],
+        abort: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._stage = stage
+        self._commit = commit
+        self._abort = abort
+        self._count = 0
+
+    async def add(self, stations: Sequence[Station]) -> None:
+        self._count += await self._stage(stations)
+
+    async def count(self) -> int:
+        return self._count
+
+    async def commit(self, *, remove_missing: bool) -> ReplaceSummary:
+        return await self._commit(remove_missing)
+
+    async def abort(self) -> None:
+        await self._abort()
+
+
+def _summary(change: Change) -> ReplaceSummary:
+    return ReplaceSummary(indexed=change.indexed, changed=change.changed, removed=len(change.gone))
+
+
+def _has_evse(station: Station | None, evse_id: str) -> bool:
+    return station is not None and any(evse.id == evse_id for evse in station.evses)
+
+
+def _closed() -> UnavailableError:
+    return UnavailableError("the station index is not open")
+
+
+def _ended(feed: str) -> UnavailableError:
+    return UnavailableError(f"this replacement of feed {feed!r} was committed, aborted, or dropped for a newer one")

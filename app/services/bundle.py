@@ -1,0 +1,19 @@
+"""Everything that callers may do here, in one value: made by the wiring, handed to the schema."""
+
+import msgspec
+
+from app.model.clock import Clock
+from app.model.feed import FeedInfo
+from app.services.booking import Booking
+from app.services.feed_health import FeedHealth
+from app.services.station_search import StationSearch
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """The use cases, and what they all share."""
+
+    search: StationSearch
+    booking: Booking
+    feed_health: FeedHealth
+    feeds: tuple[FeedInfo, ...]
+    clock: Clock
