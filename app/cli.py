@@ -26,7 +26,7 @@ from indexers.base import AvailabilityFeed, Feed, StationFeed
 from indexers.pipeline import no_progress, run_full, run_status
 from indexers.sandbox.server import SandboxConfig
 from indexers.sandbox.server import run as run_sandbox
-from schema.root import print_sdl
+from schema.root import sdl
 
 SDL_FILE = Path(__file__).parent.parent / "schema" / "schema.graphql"
 INTERRUPTED = 130
@@ -65,7 +65,7 @@ def serve() -> None:
 
 @app.command()
 def index(
-    feeds: Annotated[list[str] | None, typer.Argument(help="Feeds to index; without any, all of CHARGEGRAPH_FEEDS.")] = None,
+    feeds: Annotated[list[str] | None, typer.Argument(help="Feeds; without any, all of CHARGEGRAPH_FEEDS.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
     status: Annotated[bool, typer.Option(help="Sweep the live status after the stations.")] = True,
@@ -113,9 +113,7 @@ def sandbox(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line instead of shell exports.")] = False,
 ) -> None:
     """Run nine operators and an OCPI party to try against, over one seeded nation of stations, until Ctrl-C."""
-    config = SandboxConfig(
-        seed=seed, station_count=stations, port=port, push_to=push_to, pushes_per_s=pushes_per_s
-    )
+    config = SandboxConfig(seed=seed, station_count=stations, port=port, push_to=push_to, pushes_per_s=pushes_per_s)
     run_sandbox(config, as_json=as_json)
 
 
@@ -125,9 +123,9 @@ def schema(
 ) -> None:
     """Print the GraphQL schema."""
     if write:
-        SDL_FILE.write_text(print_sdl(), encoding="utf-8")
+        SDL_FILE.write_text(sdl(), encoding="utf-8")
     else:
-        sys.stdout.write(print_sdl())
+        sys.stdout.write(sdl())
 
 
 @keys.command("create")
@@ -249,7 +247,8 @@ class _PlainLines:
         tenth = 10 * received // expected if expected else received // 10_000
         if self._told.get(feed) != tenth:
             self._told[feed] = tenth
-            print(f"{feed}: {received:,} of {'?' if expected is None else f'{expected:,}'}", file=sys.stderr, flush=True)
+            of = "?" if expected is None else f"{expected:,}"
+            print(f"{feed}: {received:,} of {of}", file=sys.stderr, flush=True)
 
 
 async def _last_report(settings: Settings, feed: str, kind: RunKind) -> FeedReport | None:

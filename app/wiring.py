@@ -11,9 +11,9 @@ import msgspec
 import indexers.feeds  # noqa: F401 - registers every kind of feed
 from app.errors import SettingsError
 from app.feeds.base import FeedLedger
-from app.feeds.embedded import EmbeddedLedger
+from app.feeds.embedded import EmbeddedFeedLedger
 from app.index.embedded import EmbeddedIndex
-from app.live.embedded import EmbeddedBoard
+from app.live.embedded import EmbeddedLiveBoard
 from app.model.clock import Clock, system_clock
 from app.model.feed import FeedInfo, FeedRights
 from app.partners.base import PartnerDirectory
@@ -56,12 +56,12 @@ async def open_hub(
     Raises SettingsError when a profile is wrong, or when another process has the data folder open.
     """
     with _exclusive(settings.data_dir):
-        board = EmbeddedBoard(settings.data_dir / "live.sqlite")
+        board = EmbeddedLiveBoard(settings.data_dir / "live.sqlite")
         index = EmbeddedIndex(settings.data_dir / "stations.sqlite", board)
         reservations = EmbeddedReservations(
             settings.data_dir / "reservations.sqlite", clock, settings.max_live_reservations
         )
-        ledger = EmbeddedLedger(settings.data_dir / "feeds.sqlite")
+        ledger = EmbeddedFeedLedger(settings.data_dir / "feeds.sqlite")
         partners = EmbeddedPartners(settings.data_dir / "partners.sqlite", clock)
         feeds = make_feeds(settings, environment, ledger, clock)
         stores = (board, index, reservations, ledger, partners)
@@ -80,7 +80,7 @@ async def open_hub(
                 services=Services(
                     search=search,
                     booking=booking,
-                    feed_health=FeedHealth(infos, ledger, index, board, clock),
+                    feed_health=FeedHealth(ledger, index, board, clock, infos),
                     feeds=infos,
                     clock=clock,
                 ),
@@ -110,7 +110,7 @@ async def open_partners(settings: Settings, clock: Clock = system_clock) -> Asyn
 async def open_ledger(settings: Settings) -> AsyncIterator[FeedLedger]:
     """Open the feeds' reports alone; a hub may be serving meanwhile."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    ledger = EmbeddedLedger(settings.data_dir / "feeds.sqlite")
+    ledger = EmbeddedFeedLedger(settings.data_dir / "feeds.sqlite")
     await ledger.open()
     try:
         yield ledger
@@ -123,13 +123,16 @@ def make_feeds(
 ) -> tuple[Feed, ...]:
     """Make the feeds that the settings name from their profiles. Raises SettingsError that names the key."""
     makers = factories()
+    directories = () if settings.profiles_dir is None else (settings.profiles_dir,)
     feeds = []
-    for profile in load_profiles(settings.feeds, settings.profiles_dir, environment):
-        if profile.kind not in makers:
-            msg = f"{profile.path}: kind = {profile.kind!r} is not one of {', '.join(sorted(makers))}"
-            raise SettingsError(msg)
-        context = FeedContext(feed=profile.name, clock=clock, ledger=ledger)
-        feeds.append(makers[profile.kind](profile.table, context))
+    for name, profile in load_profiles(settings.feeds, directories, environment):
+        kind = profile["kind"]
+        if kind not in makers:
+            raise SettingsError(f"profile {name}: kind is {kind!r}; it must be one of {', '.join(sorted(makers))}")
+        feed = makers[kind](profile, FeedContext(feed=name, clock=clock, ledger=ledger))
+        if not feed.rights.may_cache:
+            raise SettingsError(f"profile {name}: rights.may_cache is false; what may not be kept cannot be indexed")
+        feeds.append(feed)
     return tuple(feeds)
 
 

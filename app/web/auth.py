@@ -1,0 +1,40 @@
+"""Who asks: the partner's key in the request's header, and nothing else."""
+
+from starlette.types import Scope
+
+from app.model.feed import FeedInfo
+from app.partners.base import PartnerDirectory
+from app.services.viewer import Viewer, viewer_of
+from app.web.http import header
+
+MAX_KEY_CHARACTERS = 200
+CHALLENGE = (b"www-authenticate", b'Bearer realm="chargegraph"')
+"""What a 401 carries, as HTTP demands."""
+
+_BEARER = "bearer "
+
+
+class Doorkeeper:
+    """Turns keys into viewers. Keys come as ``Authorization: Bearer …`` or ``X-API-Key``; never in an address."""
+
+    def __init__(self, partners: PartnerDirectory, feeds: tuple[FeedInfo, ...]) -> None:
+        """Keep the directory of keys, and the feeds with what they let partners see."""
+        self._partners = partners
+        self._feeds = feeds
+
+    async def find_viewer(self, scope: Scope) -> Viewer | None:
+        """Return who asks; None without a valid key. Raises UnavailableError when nobody can tell."""
+        key = _key(scope)
+        if key is None:
+            return None
+        partner = await self._partners.find_partner(key)
+        return None if partner is None else viewer_of(partner, self._feeds)
+
+
+def _key(scope: Scope) -> str | None:
+    authorization = header(scope, b"authorization") or ""
+    if authorization[: len(_BEARER)].lower() == _BEARER:
+        key = authorization[len(_BEARER) :].strip()
+    else:
+        key = (header(scope, b"x-api-key") or "").strip()
+    return key if key and key.isascii() and key.isprintable() and len(key) <= MAX_KEY_CHARACTERS else None

@@ -1,0 +1,66 @@
+"""What a request brings to its resolvers: who asks, what may be done, and what was looked up already."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import strawberry
+from strawberry.dataloader import DataLoader
+
+from app.errors import InvalidInputError
+from app.model.feed import FeedInfo
+from app.model.station import Operator
+from app.services.bundle import Services
+from app.services.station_search import MAX_IDS, EvseView, StationView
+from app.services.viewer import Viewer
+
+MAX_STATIONS_A_REQUEST = 200
+"""How many stations, Evses, operators and reservations the fields of one request may ask for, all together."""
+
+
+class Context:
+    """One request. Made anew for each, never shared."""
+
+    def __init__(self, services: Services, viewer: Viewer) -> None:
+        """Keep who asks; nothing is looked up yet."""
+        self.services = services
+        self.viewer = viewer
+        self._allowance = MAX_STATIONS_A_REQUEST
+        self._operators: Mapping[str, Operator] | None = None
+        # No caching: a mutation may have changed an Evse since it was looked up for the field before.
+        self.evses: DataLoader[str, EvseView | None] = DataLoader(self._load_evses, max_batch_size=MAX_IDS, cache=False)
+        self.stations: DataLoader[str, StationView | None] = DataLoader(
+            self._load_stations, max_batch_size=MAX_IDS, cache=False
+        )
+
+    def charge(self, field: str, things: int) -> None:
+        """Take ``things`` from the request's allowance. Raises InvalidInputError that names the argument."""
+        self._allowance -= things
+        if self._allowance < 0:
+            problem = f"the fields of one request may ask for {MAX_STATIONS_A_REQUEST} things all together"
+            raise InvalidInputError(field, problem)
+
+    async def operators(self) -> Mapping[str, Operator]:
+        """Return the operators by id; looked up once a request."""
+        if self._operators is None:
+            listed = await self.services.search.list_operators(self.viewer)
+            self._operators = {operator.id: operator for operator in listed}
+        return self._operators
+
+    def feed(self, feed_id: str) -> FeedInfo | None:
+        """Return a configured feed; None when it was configured once and is no longer."""
+        return next((feed for feed in self.services.feeds if feed.id == feed_id), None)
+
+    def holds(self, view: EvseView) -> bool:
+        """Tell whether it is the viewer that holds the Evse."""
+        if not view.held:
+            return False
+        return self.services.booking.holder(view.evse.id, self.services.clock()) == self.viewer.partner.id
+
+    async def _load_evses(self, evse_ids: Sequence[str]) -> list[EvseView | None]:
+        return await self.services.search.find_evses(self.viewer, evse_ids)
+
+    async def _load_stations(self, station_ids: Sequence[str]) -> list[StationView | None]:
+        return await self.services.search.find_stations(self.viewer, station_ids)
+
+
+Info: TypeAlias = strawberry.Info[Context, None]

@@ -1,0 +1,126 @@
+"""From a document to an answer: parse, limit, validate (each document once), then execute."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from inspect import isawaitable
+from typing import Any
+
+import msgspec
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    execute,
+    parse,
+    validate,
+)
+
+from schema.context import Context
+from schema.errors import MAX_ERRORS, ErrorCode, field_error, request_error
+from schema.limits import check_limits
+from schema.root import schema as strawberry_schema
+
+MAX_DOCUMENT_CHARACTERS = 32 * 1024
+MAX_TOKENS = 2_000
+MAX_COMMENTS = 500
+MAX_REMEMBERED_CHARACTERS = 256 * 1024
+"""How much text of documents is remembered with its syntax tree, which takes about a hundred times as much memory."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a request is answered with. Not ``executed``: the request itself was wrong, and ``body`` has no data."""
+
+    body: dict[str, Any]
+    executed: bool
+
+
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """A document that is valid and within the limits."""
+
+    document: DocumentNode
+    operations: dict[str, OperationDefinitionNode]
+
+    def changes(self, operation_name: str | None) -> bool:
+        """Tell whether the operation that the request selects is a mutation."""
+        if operation_name:
+            chosen = self.operations.get(operation_name)
+        else:
+            chosen = next(iter(self.operations.values())) if len(self.operations) == 1 else None
+        return chosen is not None and chosen.operation is OperationType.MUTATION
+
+
+class Engine:
+    """Executes documents against the schema. One for a process."""
+
+    def __init__(self, graphql_schema: GraphQLSchema | None = None) -> None:
+        """Take the service's schema, unless another is given."""
+        self._schema = graphql_schema or strawberry_schema._schema  # noqa: SLF001 - there is no other way to it
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._characters = 0
+
+    def plan(self, text: str) -> Plan | Answer:
+        """Return the plan of a document, or the answer that refuses it."""
+        known = self._plans.get(text)
+        if known is not None:
+            self._plans.move_to_end(text)
+            return known
+        try:
+            document = parse(
+                text,
+                max_lexical_tokens=MAX_TOKENS,
+                max_comments=MAX_COMMENTS,
+                max_source_length=MAX_DOCUMENT_CHARACTERS,
+            )
+        except GraphQLError as error:
+            return _refused([error], ErrorCode.GRAPHQL_PARSE_FAILED)
+        excess = check_limits(document)
+        if excess is not None:
+            return _refused([excess], ErrorCode.GRAPHQL_VALIDATION_FAILED)
+        if errors := validate(self._schema, document, max_errors=MAX_ERRORS):
+            return _refused(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
+        operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+        plan = Plan(document, {node.name.value if node.name else "": node for node in operations})
+        self._remember(text, plan)
+        return plan
+
+    async def execute(
+        self, plan: Plan, operation_name: str | None, variables: Mapping[str, Any] | None, context: Context
+    ) -> Answer:
+        """Answer a request. Never raises for anything that a caller or a store can cause."""
+        result = execute(
+            self._schema,
+            plan.document,
+            context_value=context,
+            variable_values=dict(variables or {}),
+            operation_name=operation_name,
+            max_coercion_errors=MAX_ERRORS,
+            executor_class=strawberry_schema.execution_context_class,
+            operation_extensions=None,
+        )
+        if isawaitable(result):
+            result = await result
+        return _answered(result)
+
+    def _remember(self, text: str, plan: Plan) -> None:
+        self._plans[text] = plan
+        self._characters += len(text)
+        while self._characters > MAX_REMEMBERED_CHARACTERS:
+            forgotten, _ = self._plans.popitem(last=False)
+            self._characters -= len(forgotten)
+
+
+def _answered(result: ExecutionResult) -> Answer:
+    errors = result.errors or []
+    if result.data is None and errors and all(error.path is None for error in errors):
+        return _refused(errors, ErrorCode.BAD_USER_INPUT)
+    if not errors:
+        return Answer({"data": result.data}, executed=True)
+    shown = [field_error(error) for error in errors[:MAX_ERRORS]]
+    return Answer({"data": result.data, "errors": shown}, executed=True)
+
+
+def _refused(errors: list[GraphQLError], code: ErrorCode) -> Answer:
+    return Answer({"errors": [request_error(error, code) for error in errors[:MAX_ERRORS]]}, executed=False)

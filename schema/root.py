@@ -1,0 +1,51 @@
+"""The schema: every noun's queries and mutations in one graph, as a Federation subgraph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import strawberry
+from strawberry.federation.schema import FederationAny
+from strawberry.schema.config import StrawberryConfig
+
+from schema.context import Info
+from schema.entities import find_entities
+from schema.evse import EvseQuery
+from schema.feed import FeedQuery
+from schema.operator import OperatorQuery
+from schema.reservation import ReservationMutation, ReservationQuery
+from schema.scalars import SCALARS
+from schema.station import StationQuery
+
+
+@strawberry.type(description="What may be asked.")
+class Query(StationQuery, EvseQuery, OperatorQuery, FeedQuery, ReservationQuery):
+    """All queries."""
+
+
+@strawberry.type(description="What may be changed. Each is safe to repeat with the same idempotency key.")
+class Mutation(ReservationMutation):
+    """All mutations."""
+
+
+class Subgraph(strawberry.federation.Schema):
+    """Strawberry's federated schema with entities that are looked up in batches, bounded and checked."""
+
+    async def entities_resolver(  # type: ignore[override]
+        self, info: Info, representations: list[FederationAny]
+    ) -> list[FederationAny]:
+        """Find entities by key."""
+        found: Sequence[Any] = await find_entities(info.context, representations)
+        return list(found)
+
+
+schema = Subgraph(
+    query=Query,
+    mutation=Mutation,
+    config=StrawberryConfig(scalar_map=SCALARS),
+    federation_version="2.9",  # from 2.10 on the Guild's composition refuses the schema
+)
+
+
+def sdl() -> str:
+    """Return the schema in GraphQL's own language, as it is checked in and served."""
+    return schema.as_str().rstrip("\n") + "\n"
