@@ -19,7 +19,8 @@ def _text(repository: Path, document: str) -> str:
 def _commands(repository: Path, document: str, command: str) -> set[str]:
     """The words after a command, wherever the document has it in code, up to the first that is no plain word."""
     text = _text(repository, document)
-    code = re.findall(r"^```(?:bash|console|sh|shell|text)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    code = [block for language, block in blocks if language in {"", "bash", "console", "sh", "shell", "text"}]
     code += re.findall(r"`([^`\n]+)`", text)
     return {
         found.strip()

@@ -99,7 +99,8 @@ def _read_bounded(path: Path, most: int) -> bytes:
             with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
                 body = packed.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise FeedUnreachableError(f"{path.name} cannot be read: {error}") from error
+        told = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise FeedUnreachableError(f"{path.name} cannot be read: {told}") from error
     if len(body) > most:
         raise FeedProtocolError(f"{path.name} is larger than {most} bytes")
     return body
