@@ -1,0 +1,270 @@
+"""The servers are real, keep what they acknowledged, fail when told to, and never outlive the run."""
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from tests.servers.fixtures import StartRedis, had_or_skipped
+from tests.servers.process import LOOPBACK, ServerFailedError, ServerMissingError
+from tests.servers.proxy import Proxy
+from tests.servers.redis import RedisServer
+
+HOLDER = """
+import signal, sys
+from pathlib import Path
+from tests.servers.redis import RedisServer
+print(RedisServer(Path(sys.argv[1])).start().port, flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+async def echo_port() -> AsyncIterator[int]:
+    """A server that answers each line with the same line."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+        writer.close()
+
+    server = await asyncio.start_server(answer, LOOPBACK, 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port)).close()
+    except ConnectionError:
+        return False
+    return True
+
+
+async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(LOOPBACK, port)
+
+
+async def echoed(streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], line: bytes = b"hello\n") -> bytes:
+    reader, writer = streams
+    writer.write(line)
+    async with asyncio.timeout(5):
+        return await reader.readline()
+
+
+async def is_silent(reader: asyncio.StreamReader) -> bool:
+    try:
+        async with asyncio.timeout(0.2):
+            await reader.readline()
+    except TimeoutError:
+        return True
+    return False
+
+
+# -------------------------------------------------------------------------------------------------------------- Redis
+
+
+def test_a_killed_redis_has_every_acknowledged_write_after_its_restart(start_redis: StartRedis) -> None:
+    server = start_redis()
+    url = server.url
+    with server.client() as client:
+        for number in range(100):
+            client.set(f"key-{number}", number)
+    server.kill()
+    assert not server.is_running
+    server.restart()
+    assert server.url == url
+    with server.client() as client:
+        assert client.mget([f"key-{number}" for number in range(100)]) == [str(number) for number in range(100)]
+
+
+def test_a_stopped_redis_keeps_its_data_too(start_redis: StartRedis) -> None:
+    server = start_redis()
+    with server.client() as client:
+        client.set("key", "value")
+    server.restart()
+    with server.client() as client:
+        assert client.get("key") == "value"
+
+
+def test_a_paused_redis_answers_nothing_and_goes_on_when_resumed(start_redis: StartRedis) -> None:
+    server = start_redis()
+    with server.client(timeout_s=0.3) as client:
+        assert client.ping()
+        server.pause()
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+        assert server.is_running
+        server.resume()
+        assert client.ping()
+
+
+def test_a_replica_follows_and_acknowledges_and_a_frozen_one_does_not(start_redis: StartRedis) -> None:
+    primary = start_redis()
+    replica = start_redis(replica_of=primary.port)
+    replica.wait_until_linked()
+    with primary.client() as client, replica.client() as follower:
+        client.set("key", "value")
+        assert client.wait(1, 5000) == 1
+        assert follower.get("key") == "value"
+        replica.pause()
+        client.set("key", "other")
+        assert client.wait(1, 200) == 0
+        replica.resume()
+        assert client.wait(1, 5000) == 1
+
+
+def test_options_reach_the_server(start_redis: StartRedis) -> None:
+    with start_redis(options={"maxmemory": "64mb"}).client() as client:
+        assert client.config_get("maxmemory") == {"maxmemory": str(64 << 20)}
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_the_shared_redis_is_empty_for_each_test(turn: str, redis_url: str, redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        assert client.dbsize() == 0
+        client.set("left", "behind")
+
+
+def test_a_server_that_cannot_start_says_why(start_redis: StartRedis) -> None:
+    with pytest.raises(ServerFailedError, match="no-such-option"):
+        start_redis(options={"no-such-option": "1"})
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_no_server_outlives_who_started_it(how: int, tmp_path: Path, repository: Path) -> None:
+    with had_or_skipped():
+        RedisServer(tmp_path)._command()
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], cwd=repository, stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None
+        port = int(holder.stdout.readline())
+        assert is_open(port)
+        holder.send_signal(how)
+    deadline = time.perf_counter() + 10
+    while is_open(port):
+        assert time.perf_counter() < deadline, "the server lives on"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_what_cannot_be_had_is_skipped_unless_it_is_required(
+    required: str, outcome: type[Exception], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REQUIRE_SERVERS", required)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServerMissingError), RedisServer(tmp_path):
+        pass
+    with pytest.raises(outcome, match="redis-server is not on the path"), had_or_skipped():
+        RedisServer(tmp_path).start()
+
+
+# -------------------------------------------------------------------------------------------------------------- proxy
+
+
+async def test_the_proxy_passes_on(echo_port: int) -> None:
+    async with Proxy(echo_port) as proxy:
+        reader, writer = await connect(proxy.port)
+        large = b"x" * 50_000 + b"\n"
+        assert await echoed((reader, writer), large) == large
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_cut_resets_connections_and_new_ones_pass(echo_port: int) -> None:
+    async with Proxy(echo_port) as proxy:
+        reader, writer = await connect(proxy.port)
+        assert await echoed((reader, writer)) == b"hello\n"
+        proxy.cut()
+        with pytest.raises(ConnectionResetError):
+            await reader.readline()
+        writer.close()
+        again = await connect(proxy.port)
+        assert await echoed(again) == b"hello\n"
+        again[1].close()
+
+
+async def test_a_refusing_proxy_resets_and_refuses_until_it_resumes(echo_port: int) -> None:
+    async with Proxy(echo_port) as proxy:
+        reader, writer = await connect(proxy.port)
+        assert await echoed((reader, writer)) == b"hello\n"
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            await connect(proxy.port)
+        with pytest.raises(ConnectionResetError):
+            await reader.readline()
+        writer.close()
+        proxy.resume()
+        again = await connect(proxy.port)
+        assert await echoed(again) == b"hello\n"
+        again[1].close()
+
+
+async def test_a_stalled_proxy_is_silent_and_loses_nothing(echo_port: int) -> None:
+    async with Proxy(echo_port) as proxy:
+        reader, writer = await connect(proxy.port)
+        proxy.stall()
+        writer.write(b"one\n")
+        assert await is_silent(reader)
+        proxy.resume()
+        assert await reader.readline() == b"one\n"
+        writer.close()
+
+
+async def test_when_answers_stall_the_server_has_acted_all_the_same(redis_url: str, redis_server: RedisServer) -> None:
+    async with Proxy(redis_server.port) as proxy:
+        reader, writer = await connect(proxy.port)
+        proxy.stall(answers_only=True)
+        writer.write(b"SET key value\r\n")
+        assert await is_silent(reader)
+        proxy.cut()
+        with pytest.raises(ConnectionResetError):
+            await reader.readline()
+        writer.close()
+        with redis_server.client() as client:
+            assert client.get("key") == "value"
+
+
+async def test_a_delay_holds_each_direction_up(echo_port: int) -> None:
+    async with Proxy(echo_port) as proxy:
+        streams = await connect(proxy.port)
+        proxy.delay(0.1)
+        started = time.perf_counter()
+        assert await echoed(streams) == b"hello\n"
+        assert time.perf_counter() - started >= 0.2
+        streams[1].close()
+
+
+async def test_the_proxy_resets_who_comes_when_its_target_is_down(start_redis: StartRedis) -> None:
+    server = start_redis()
+    async with Proxy(server.port) as proxy:
+        server.kill()
+        reader, writer = await connect(proxy.port)
+        with pytest.raises(ConnectionResetError):
+            await reader.readline()
+        writer.close()
+        await asyncio.to_thread(server.restart)
+        async with redis.asyncio.Redis(port=proxy.port) as client:
+            assert await client.ping()
+
+
+async def test_a_replica_behind_a_stalled_proxy_acknowledges_nothing_until_it_resumes(start_redis: StartRedis) -> None:
+    primary = await asyncio.to_thread(start_redis)
+    async with Proxy(primary.port) as proxy:
+        replica = await asyncio.to_thread(start_redis, replica_of=proxy.port)
+        await asyncio.to_thread(replica.wait_until_linked)
+        async with redis.asyncio.Redis(port=primary.port) as client:
+            proxy.stall()
+            await client.set("key", "value")
+            assert await client.wait(1, 200) == 0
+            proxy.resume()
+            assert await client.wait(1, 5000) == 1
