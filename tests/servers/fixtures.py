@@ -6,13 +6,17 @@ Where a server cannot be had, its tests are skipped; with REQUIRE_SERVERS=1 in t
 import contextlib
 import itertools
 import os
+import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from elasticsearch import Elasticsearch
 
-from tests.servers.process import ServerMissingError
+from tests.servers.elasticsearch import ElasticsearchNode
+from tests.servers.process import ServerMissingError, share
 from tests.servers.redis import RedisServer
 
 
@@ -29,6 +33,10 @@ def had_or_skipped() -> Iterator[None]:
 
 class StartRedis(Protocol):
     def __call__(self, *, replica_of: int | None = None, options: Mapping[str, str] | None = None) -> RedisServer: ...
+
+
+class StartElasticsearch(Protocol):
+    def __call__(self, *, heap: str = "256m", settings: Mapping[str, str] | None = None) -> ElasticsearchNode: ...
 
 
 @pytest.fixture(scope="session")
@@ -59,5 +67,45 @@ def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
             with had_or_skipped():
                 server = RedisServer(tmp_path / f"redis-{next(numbers)}", replica_of=replica_of, options=options)
                 return servers.enter_context(server)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The Elasticsearch node of this test run, shared by all its processes: for tests that leave it running.
+
+    Other tests use it at the same time. Name what you make with `index_prefix`.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers
+    with had_or_skipped():
+        return share(
+            folder / "elasticsearch",
+            lambda leash: ElasticsearchNode(Path(tempfile.mkdtemp(dir=folder)), leash=leash).start(),
+        )
+
+
+@pytest.fixture
+def index_prefix(elasticsearch_url: str) -> Iterator[str]:
+    """What the names of a test's indices and aliases begin with. They are deleted when it ends."""
+    prefix = f"test-{uuid.uuid4().hex}"
+    yield prefix
+    with Elasticsearch(elasticsearch_url, request_timeout=30) as client:
+        for index in client.indices.get(index=f"{prefix}*", expand_wildcards="all"):
+            client.indices.delete(index=index)
+
+
+@pytest.fixture
+def start_elasticsearch(tmp_path: Path) -> Iterator[StartElasticsearch]:
+    """Start a node of the test's own, to be killed and frozen; stopped when the test ends."""
+    with contextlib.ExitStack() as servers:
+        numbers = itertools.count(1)
+
+        def start(*, heap: str = "256m", settings: Mapping[str, str] | None = None) -> ElasticsearchNode:
+            with had_or_skipped():
+                node = ElasticsearchNode(tmp_path / f"elasticsearch-{next(numbers)}", heap=heap, settings=settings)
+                return servers.enter_context(node)
 
         yield start

@@ -1,6 +1,8 @@
 """Server processes on 127.0.0.1: they may be killed, frozen and started again, and never outlive who started them."""
 
 import atexit
+import contextlib
+import fcntl
 import functools
 import os
 import signal
@@ -8,7 +10,7 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import SystemRandom
 from typing import Self
@@ -17,7 +19,6 @@ LOOPBACK = "127.0.0.1"
 
 # No system takes the local ports of outgoing connections from these, so a server that is down keeps its port.
 _PORTS = range(20_000, 32_768)
-_STOP_S = 15.0
 _POLL_S = 0.02
 
 
@@ -43,7 +44,7 @@ class Leash:
             process_group=0,
         )
         os.close(waits_on)
-        _leashes.append(self)
+        _kept.append(self)
 
     @property
     def group(self) -> int:
@@ -56,8 +57,8 @@ class Leash:
         self._leader.wait()
 
 
-_leashes: list[Leash] = []
-"""Kept until the process ends: a leash that is collected would kill, and complain about, a group that is in use."""
+_kept: "list[Leash | Server]" = []
+"""What lives until this process ends, and longer where it is shared: a collected Popen complains about that."""
 
 
 @functools.cache
@@ -66,6 +67,14 @@ def own_leash() -> Leash:
     leash = Leash(*os.pipe())
     atexit.register(leash.let_go)
     return leash
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time, for as long as the block takes."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class Server(ABC):
@@ -77,6 +86,7 @@ class Server(ABC):
 
     name: str
     ready_within_s: float
+    stops_within_s = 15.0
 
     def __init__(self, folder: Path, leash: Leash | None = None) -> None:
         self.folder = folder
@@ -145,7 +155,7 @@ class Server(ABC):
         self.resume()
         self._process.terminate()
         try:
-            self._process.wait(_STOP_S)
+            self._process.wait(self.stops_within_s)
         except subprocess.TimeoutExpired:
             self.kill()
         self._process = None
@@ -184,6 +194,28 @@ class Server(ABC):
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
+def share(folder: Path, start: Callable[[Leash], Server]) -> str:
+    """The URL of a server that all processes which name this folder use together.
+
+    The first of them starts it, by `start`, with a leash that all of them hold until they end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    url, pipe = folder / "url", folder / "leash"
+    with locked(folder / "lock"):
+        if url.exists():
+            with contextlib.suppress(OSError):  # nobody waits at the other end: the server went with its last user
+                os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+                return url.read_text(encoding="utf-8")
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+        waits_on = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(waits_on, True)
+        server = start(Leash(waits_on, os.open(pipe, os.O_WRONLY)))
+        _kept.append(server)
+        url.write_text(server.url, encoding="utf-8")
+        return server.url
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 on which nothing listens, and which no outgoing connection will take."""
     # The system's own randomness: a seeded one would let two processes of one test run choose the same.
@@ -195,3 +227,12 @@ def free_port() -> int:
                 continue
             return port
     raise ServerMissingError("none of a hundred ports of 127.0.0.1 was free")
+
+
+def is_open(port: int) -> bool:
+    """Something listens on a port of 127.0.0.1."""
+    try:
+        socket.create_connection((LOOPBACK, port)).close()
+    except ConnectionError:
+        return False
+    return True

@@ -1,27 +1,45 @@
 """The servers are real, keep what they acknowledged, fail when told to, and never outlive the run."""
 
 import asyncio
+import contextlib
+import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis.asyncio
+from elasticsearch import ConnectionTimeout, Elasticsearch, NotFoundError
 
-from tests.servers.fixtures import StartRedis, had_or_skipped
-from tests.servers.process import LOOPBACK, ServerFailedError, ServerMissingError
+from tests.servers.elasticsearch import find_java
+from tests.servers.fixtures import StartElasticsearch, StartRedis, had_or_skipped
+from tests.servers.process import LOOPBACK, ServerFailedError, ServerMissingError, is_open
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer
+
+ROOT = Path(__file__).parents[2]
 
 HOLDER = """
 import signal, sys
 from pathlib import Path
 from tests.servers.redis import RedisServer
 print(RedisServer(Path(sys.argv[1])).start().port, flush=True)
+signal.pause()
+"""
+
+SHARER = """
+import signal, sys
+from pathlib import Path
+from urllib.parse import urlsplit
+from tests.servers.process import share
+from tests.servers.redis import RedisServer
+folder = Path(sys.argv[1])
+url = share(folder, lambda leash: RedisServer(folder / "redis", leash=leash).start())
+print(urlsplit(url).port, flush=True)
 signal.pause()
 """
 
@@ -38,14 +56,6 @@ async def echo_port() -> AsyncIterator[int]:
     server = await asyncio.start_server(answer, LOOPBACK, 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
-
-
-def is_open(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port)).close()
-    except ConnectionError:
-        return False
-    return True
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -139,20 +149,53 @@ def test_a_server_that_cannot_start_says_why(start_redis: StartRedis) -> None:
         start_redis(options={"no-such-option": "1"})
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_no_server_outlives_who_started_it(how: int, tmp_path: Path, repository: Path) -> None:
+@contextlib.contextmanager
+def another_process(script: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A process that starts or shares a Redis and prints its port."""
     with had_or_skipped():
-        RedisServer(tmp_path)._command()
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], cwd=repository, stdout=subprocess.PIPE)
-    with holder:
-        assert holder.stdout is not None
-        port = int(holder.stdout.readline())
-        assert is_open(port)
-        holder.send_signal(how)
+        RedisServer(folder)._command()
+    with subprocess.Popen([sys.executable, "-c", script, folder], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def wait_until_closed(port: int) -> None:
     deadline = time.perf_counter() + 10
     while is_open(port):
         assert time.perf_counter() < deadline, "the server lives on"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_no_server_outlives_who_started_it(how: int, tmp_path: Path) -> None:
+    with another_process(HOLDER, tmp_path) as (holder, port):
+        assert is_open(port)
+        holder.send_signal(how)
+        wait_until_closed(port)
+
+
+def test_a_frozen_server_does_not_outlive_who_started_it_either(tmp_path: Path) -> None:
+    with another_process(HOLDER, tmp_path) as (holder, port):
+        with redis.Redis(port=port) as client:
+            os.kill(client.info("server")["process_id"], signal.SIGSTOP)
+        holder.kill()
+        wait_until_closed(port)
+
+
+def test_a_shared_server_lives_as_long_as_one_of_its_users(tmp_path: Path) -> None:
+    with another_process(SHARER, tmp_path) as (first, port), another_process(SHARER, tmp_path) as (second, same):
+        assert port == same
+        first.kill()
+        first.wait()
+        time.sleep(0.2)
+        assert is_open(port)
+        second.kill()
+        wait_until_closed(port)
+        with another_process(SHARER, tmp_path) as (_, anew):
+            assert is_open(anew)
 
 
 @pytest.mark.parametrize(("required", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
@@ -165,6 +208,68 @@ def test_what_cannot_be_had_is_skipped_unless_it_is_required(
         pass
     with pytest.raises(outcome, match="redis-server is not on the path"), had_or_skipped():
         RedisServer(tmp_path).start()
+
+
+# ------------------------------------------------------------------------------------------------------ Elasticsearch
+
+STATIONS: dict[str, Any] = {"properties": {"name": {"type": "text"}, "at": {"type": "geo_point"}}}
+
+
+def test_a_killed_node_has_every_acknowledged_document_after_its_restart(
+    start_elasticsearch: StartElasticsearch,
+) -> None:
+    node = start_elasticsearch()
+    url = node.url
+    with node.client() as client:
+        settings = {"number_of_replicas": 0, "codec": "best_compression"}
+        client.indices.create(index="stations", mappings=STATIONS, settings=settings)
+        for number in range(50):
+            client.index(index="stations", id=str(number), document={"name": "特来电", "at": [121 + number / 100, 31]})
+    node.kill()
+    node.restart()
+    assert node.url == url
+    with node.client() as client:
+        client.indices.refresh(index="stations")
+        near = {"geo_distance": {"distance": "5km", "at": [121, 31]}}
+        found = client.search(index="stations", query=near, sort=[{"_geo_distance": {"at": [121, 31]}}])
+        assert [hit["_id"] for hit in found["hits"]["hits"]] == ["0", "1", "2", "3", "4", "5"]
+        assert client.count(index="stations")["count"] == 50
+    node.stop()
+    assert node.log.read_text() == "", "a node that is well is quiet"
+
+
+def test_a_paused_node_answers_nothing_and_goes_on_when_resumed(start_elasticsearch: StartElasticsearch) -> None:
+    node = start_elasticsearch()
+    node.pause()
+    with node.client(timeout_s=0.5) as client, pytest.raises(ConnectionTimeout):
+        client.cluster.health()
+    node.resume()
+    with node.client() as client:
+        assert client.cluster.health()["status"] == "green"
+
+
+def test_the_shared_node_makes_no_index_that_nobody_asked_for(elasticsearch_url: str, index_prefix: str) -> None:
+    with Elasticsearch(elasticsearch_url) as client:
+        with pytest.raises(NotFoundError):
+            client.index(index=f"{index_prefix}-mistyped", document={"name": "特来电"})
+        client.indices.create(index=f"{index_prefix}-stations", mappings=STATIONS)
+        client.index(index=f"{index_prefix}-stations", document={"name": "特来电"}, refresh=True)
+        assert client.count(index=f"{index_prefix}-stations")["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("versions", "chosen"),
+    [(["17.0.15", "25.0.3"], "25.0.3"), (["21", "25.0.3"], "21"), (["1.8.0_402", "17.0.15"], None), ([], None)],
+)
+def test_the_first_jdk_that_is_new_enough_is_taken(versions: list[str], chosen: str | None, tmp_path: Path) -> None:
+    for version in versions:
+        (tmp_path / version / "bin").mkdir(parents=True)
+        (tmp_path / version / "bin" / "javac").touch()
+        (tmp_path / version / "release").write_text(f'IMPLEMENTOR="X"\nJAVA_VERSION="{version}"\n')
+    (tmp_path / "25-without-compiler").mkdir()
+    (tmp_path / "25-without-compiler" / "release").write_text('JAVA_VERSION="25"\n')
+    homes = [tmp_path / name for name in ("nowhere", "25-without-compiler", *versions)]
+    assert find_java(homes) == (tmp_path / chosen if chosen else None)
 
 
 # -------------------------------------------------------------------------------------------------------------- proxy
