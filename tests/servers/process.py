@@ -91,6 +91,7 @@ class Server(ABC):
     def __init__(self, folder: Path, leash: Leash | None = None) -> None:
         self.folder = folder
         self._leash = leash
+        self.is_paused = False
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -166,14 +167,17 @@ class Server(ABC):
             self._process.kill()
             self._process.wait()
             self._process = None
+        self.is_paused = False
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): its connections stay open, and nothing is answered."""
         self._signal(signal.SIGSTOP)
+        self.is_paused = True
 
     def resume(self) -> None:
         """Let it go on after a pause."""
         self._signal(signal.SIGCONT)
+        self.is_paused = False
 
     def restart(self) -> Self:
         """Stop it if it runs, and start it on the data that it has."""

@@ -15,7 +15,7 @@ import pytest
 import redis.asyncio
 from elasticsearch import ConnectionTimeout, Elasticsearch, NotFoundError
 
-from tests.servers.elasticsearch import find_java
+from tests.servers.elasticsearch import ElasticsearchCluster, find_java
 from tests.servers.fixtures import StartElasticsearch, StartRedis, had_or_skipped
 from tests.servers.process import LOOPBACK, ServerFailedError, ServerMissingError, is_open
 from tests.servers.proxy import Proxy
@@ -255,6 +255,36 @@ def test_the_shared_node_makes_no_index_that_nobody_asked_for(elasticsearch_url:
         client.indices.create(index=f"{index_prefix}-stations", mappings=STATIONS)
         client.index(index=f"{index_prefix}-stations", document={"name": "特来电"}, refresh=True)
         assert client.count(index=f"{index_prefix}-stations")["count"] == 1
+
+
+def test_a_cluster_loses_nothing_with_a_node_nor_with_its_power(elasticsearch_cluster: ElasticsearchCluster) -> None:
+    cluster = elasticsearch_cluster
+    with Elasticsearch(cluster.urls, retry_on_timeout=True) as client:
+        client.indices.create(index="stations", mappings=STATIONS, settings={"number_of_replicas": 1})
+        cluster.wait_until_whole()
+        for number in range(20):
+            client.index(index="stations", id=f"before-{number}", document={"name": "特来电"})
+        lost = cluster.holder_of_primary("stations")
+        lost.kill()
+        for number in range(20):
+            client.index(index="stations", id=f"after-{number}", document={"name": "特来电"})
+        assert cluster.holder_of_primary("stations") is not lost
+        cluster.kill()
+        cluster.start()
+        assert client.cluster.health()["number_of_nodes"] == 3
+        client.indices.refresh(index="stations")
+        assert client.count(index="stations")["count"] == 40
+
+
+def test_a_cluster_follows_another_master_when_its_own_hangs(elasticsearch_cluster: ElasticsearchCluster) -> None:
+    hung = elasticsearch_cluster.master()
+    hung.pause()
+    elasticsearch_cluster.wait_until_whole()
+    assert elasticsearch_cluster.master() is not hung
+    hung.resume()
+    elasticsearch_cluster.wait_until_whole()
+    with hung.client() as client:
+        assert client.cluster.health()["number_of_nodes"] == 3
 
 
 @pytest.mark.parametrize(
