@@ -140,12 +140,18 @@ class Server(ABC):
 
     def wait_until_ready(self) -> None:
         """Return when it answers; raise, and leave nothing running, when it does not."""
+        try:
+            self._poll()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _poll(self) -> None:
         deadline = time.perf_counter() + self.ready_within_s
         while not self._is_ready():
             if not self.is_running:
                 raise ServerFailedError(f"{self.name} ended while it started:\n{self._tail()}")
             if time.perf_counter() > deadline:
-                self.kill()
                 raise ServerFailedError(f"{self.name} was not ready within {self.ready_within_s} s:\n{self._tail()}")
             time.sleep(_POLL_S)
 
