@@ -51,10 +51,11 @@ class Leash:
         """The process group, to be joined by those that shall die with it."""
         return self._leader.pid
 
-    def let_go(self) -> None:
-        """Hold it no longer: the group dies unless another process holds it too."""
-        os.close(self._held)
+    def end(self) -> None:
+        """End the group, whoever else holds it."""
+        os.killpg(self.group, signal.SIGKILL)
         self._leader.wait()
+        os.close(self._held)
 
 
 _kept: "list[Leash | Server]" = []
@@ -65,7 +66,7 @@ _kept: "list[Leash | Server]" = []
 def own_leash() -> Leash:
     """The leash that this process alone holds."""
     leash = Leash(*os.pipe())
-    atexit.register(leash.let_go)
+    atexit.register(leash.end)
     return leash
 
 
