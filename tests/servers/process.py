@@ -17,7 +17,7 @@ from typing import Self
 
 LOOPBACK = "127.0.0.1"
 
-# No system takes the local ports of outgoing connections from these, so a server that is down keeps its port.
+# Systems take the local ports of outgoing connections from above these: a server that is down keeps its port.
 _PORTS = range(20_000, 32_768)
 _POLL_S = 0.02
 
@@ -217,6 +217,7 @@ def share(folder: Path, start: Callable[[Leash], Server]) -> str:
             with contextlib.suppress(OSError):  # nobody waits at the other end: the server went with its last user
                 os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
                 return url.read_text(encoding="utf-8")
+        url.unlink(missing_ok=True)
         pipe.unlink(missing_ok=True)
         os.mkfifo(pipe)
         waits_on = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
