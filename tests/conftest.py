@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from app.settings import PREFIX
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A slow machine is no bug: no deadline. In CI the examples are the same for everyone; at a desk they differ each time.

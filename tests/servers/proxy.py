@@ -1,0 +1,111 @@
+"""A TCP proxy on 127.0.0.1 that fails as networks do, for tests between us and a server."""
+
+import asyncio
+import socket
+import struct
+from typing import Self
+
+from tests.servers.process import LOOPBACK, free_port
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_CHUNK = 65_536
+
+
+class Proxy:
+    """Passes what comes to `port` on to `target_port`, and the answers back, until it is told to fail.
+
+    It lives in the loop that entered it. Failures add up, and last until `resume`.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.port = free_port()
+        self.target_port = target_port
+        self._delay_s = 0.0
+        self._requests_pass = asyncio.Event()
+        self._answers_pass = asyncio.Event()
+        self._listening: socket.socket | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self.resume()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.refuse()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Reset every connection and accept new ones: a network that lost its state."""
+        for connection in self._connections:
+            connection.cancel()
+
+    def refuse(self) -> None:
+        """Reset every connection and refuse new ones: a process that died."""
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
+        self.cut()
+
+    def stall(self, *, answers_only: bool = False) -> None:
+        """Keep connections open, accept new ones, and pass nothing on: a cable that was pulled.
+
+        With `answers_only` the server still gets, and acts upon, what nobody will hear the answer to.
+        """
+        self._answers_pass.clear()
+        if not answers_only:
+            self._requests_pass.clear()
+
+    def delay(self, seconds: float) -> None:
+        """Let every piece of data wait, in each direction."""
+        self._delay_s = seconds
+
+    def resume(self) -> None:
+        """Pass on again, without delay, what was held back included."""
+        self._delay_s = 0.0
+        self._requests_pass.set()
+        self._answers_pass.set()
+        if self._listening is None:
+            self._listening = socket.create_server((LOOPBACK, self.port), backlog=1024)
+            self._listening.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._listening, self._accept, self._listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        try:
+            client, _ = listening.accept()
+        except OSError:  # it went away while it waited
+            return
+        connection = asyncio.create_task(self._connect(client))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _connect(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        orderly = False
+        try:
+            for end in (client, server):
+                end.setblocking(False)
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().sock_connect(server, (LOOPBACK, self.target_port))
+            async with asyncio.TaskGroup() as directions:
+                directions.create_task(self._pass_on(client, server, self._requests_pass))
+                directions.create_task(self._pass_on(server, client, self._answers_pass))
+            orderly = True
+        except* OSError:
+            pass  # one end was reset or refused, and so will be the other
+        finally:
+            for end in (client, server):
+                if not orderly:
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                end.close()
+
+    async def _pass_on(self, source: socket.socket, sink: socket.socket, passes: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            data = await loop.sock_recv(source, _CHUNK)
+            await asyncio.sleep(self._delay_s)
+            await passes.wait()
+            if not data:
+                sink.shutdown(socket.SHUT_WR)
+                return
+            await loop.sock_sendall(sink, data)
