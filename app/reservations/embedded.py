@@ -35,7 +35,7 @@ from app.reservations._rules import (
     make_reservation_id,
     too_many,
 )
-from app.reservations.base import Command, ReservationStore
+from app.reservations.base import Command, OnChange, ReservationStore
 from app.sqlite import Database
 
 _ANSWERS_TIDIED_AT_ONCE = 100
@@ -235,6 +235,10 @@ class EmbeddedReservations(ReservationStore):
             return [_read(row) for row in rows]
 
         return await self._database.read(look)
+
+    async def follow(self, on_change: OnChange) -> None:
+        """Tell every live reservation; the hub's one process makes all changes itself."""
+        on_change(await self.list_live(), complete=True)
 
     def _tick(self, connection: sqlite3.Connection) -> Instant:
         """Return the store's now: the clock's, or the latest that the store ever acted at."""
