@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import msgspec
 from elasticsearch import ApiError, Elasticsearch, TransportError
@@ -21,6 +23,7 @@ from tests.servers.process import (
     LOOPBACK,
     Leash,
     Server,
+    ServerFailedError,
     ServerMissingError,
     free_port,
     is_open,
@@ -70,6 +73,15 @@ _SETTINGS = {
     "cluster.routing.allocation.disk.threshold_enabled": "false",  # a full disk would make every index read-only
 }
 
+_FAST_FAULT_DETECTION = {
+    # A node that hangs is out of the cluster after some 5 s and not after a minute.
+    "cluster.fault_detection.follower_check.interval": "500ms",
+    "cluster.fault_detection.follower_check.timeout": "1s",
+    "cluster.fault_detection.leader_check.interval": "500ms",
+    "cluster.fault_detection.leader_check.timeout": "1s",
+    "cluster.publish.timeout": "5s",
+}
+
 
 class Installation(msgspec.Struct, frozen=True):
     """What nodes are started from."""
@@ -111,9 +123,10 @@ class Installation(msgspec.Struct, frozen=True):
 
 
 class ElasticsearchNode(Server):
-    """A node that is a cluster of its own. `settings` are lines of elasticsearch.yml by name.
+    """A node: a cluster of its own, or one of the nodes of an ElasticsearchCluster.
 
-    It starts for half the CPU time, and once warm answers half as fast, unless it may use its `full_jit`.
+    `settings` are lines of elasticsearch.yml by name. Unless it may use its `full_jit`, it starts for half the CPU time
+    and answers half as fast once it is warm.
     """
 
     ready_within_s = 90.0
@@ -133,7 +146,6 @@ class ElasticsearchNode(Server):
         self.heap = heap
         self.full_jit = full_jit
         self.port = free_port()
-        self.transport_port = free_port()
         self._settings = {
             "discovery.type": "single-node",
             "cluster.name": name,
@@ -142,7 +154,7 @@ class ElasticsearchNode(Server):
             "path.logs": str(folder),
             "path.repo": str(folder / "snapshots"),
             "http.port": str(self.port),
-            "transport.port": str(self.transport_port),
+            "transport.port": str(free_port()),
             **(settings or {}),
         }
 
@@ -165,6 +177,112 @@ class ElasticsearchNode(Server):
                 return not client.cluster.health(wait_for_status="yellow", timeout="1s")["timed_out"]
         except (ApiError, TransportError):
             return False
+
+
+class ElasticsearchCluster:
+    """Nodes that are one cluster, each to be killed and frozen and started again. It notices a dead node quickly."""
+
+    ready_within_s = 120.0
+
+    def __init__(
+        self,
+        folder: Path,
+        size: int = 3,
+        *,
+        heap: str = "320m",
+        full_jit: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        transport_ports = {f"elasticsearch-{number}": free_port() for number in range(1, size + 1)}
+        common = {
+            **_FAST_FAULT_DETECTION,
+            "cluster.name": "elasticsearch",
+            "cluster.initial_master_nodes": ",".join(transport_ports),
+            "discovery.type": "multi-node",
+            "discovery.seed_hosts": ",".join(f"{LOOPBACK}:{port}" for port in transport_ports.values()),
+            "path.repo": str(folder / "snapshots"),
+            **(settings or {}),
+        }
+        self.nodes = [
+            ElasticsearchNode(
+                folder / name,
+                name=name,
+                heap=heap,
+                full_jit=full_jit,
+                settings=common | {"transport.port": str(port)},
+            )
+            for name, port in transport_ports.items()
+        ]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients find its nodes, those that are down included."""
+        return [node.url for node in self.nodes]
+
+    def start(self) -> Self:
+        """Start the nodes that do not run, and wait until all are one cluster with every copy in its place."""
+        for node in self.nodes:
+            node.resume()
+            if not node.is_running:
+                node.launch()
+        for node in self.nodes:
+            node.wait_until_ready()
+        self.wait_until_whole()
+        return self
+
+    def wait_until_whole(self) -> None:
+        """Return when the nodes that run, and are not paused, are one cluster and every copy is in its place."""
+        well = [node for node in self.nodes if node.is_running and not node.is_paused]
+        deadline = time.perf_counter() + self.ready_within_s
+        reason: Exception | None = None
+        with well[0].client() as client:
+            while time.perf_counter() < deadline:
+                try:
+                    client.cluster.health(wait_for_nodes=str(len(well)), wait_for_status="green", timeout="2s")
+                    return
+                except (ApiError, TransportError) as error:  # there is no master yet, or the two seconds are over
+                    reason = error
+                time.sleep(0.1)
+        raise ServerFailedError(f"the cluster is not whole after {self.ready_within_s} s: {reason}")
+
+    def stop(self) -> None:
+        """End all nodes."""
+        for node in self.nodes:
+            node.stop()
+
+    def kill(self) -> None:
+        """End all nodes at once (SIGKILL)."""
+        for node in self.nodes:
+            node.kill()
+
+    def master(self) -> ElasticsearchNode:
+        """The node that the others follow."""
+        with self._any_client() as client:
+            state = client.cluster.state(metric="master_node,nodes")
+        return self._node(state["nodes"][state["master_node"]]["name"])
+
+    def holder_of_primary(self, index: str, shard: int = 0) -> ElasticsearchNode:
+        """The node that holds the primary of a shard; `index` may be an alias of one index."""
+        with self._any_client() as client:
+            found = client.search_shards(index=index)
+        (primary,) = (copy for copy in found["shards"][shard] if copy["primary"])
+        return self._node(found["nodes"][primary["node"]]["name"])
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.kill()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _any_client(self) -> Elasticsearch:
+        return Elasticsearch(self.urls, request_timeout=10, retry_on_timeout=True)
+
+    def _node(self, name: str) -> ElasticsearchNode:
+        return next(node for node in self.nodes if node.name == name)
 
 
 def installation() -> Installation:
@@ -192,8 +310,8 @@ def _make() -> Installation:
     zstd = _find_zstd()
     version = _version()
     ingredients = (
-        _POM.read_text(),
-        _LAUNCHER.read_text(),
+        _POM.read_text(encoding="utf-8"),
+        _LAUNCHER.read_text(encoding="utf-8"),
         _LOGGING,
         _NETTY_MODULE,
         _release(java),

@@ -15,8 +15,8 @@ from typing import Protocol
 import pytest
 from elasticsearch import Elasticsearch
 
-from tests.servers.elasticsearch import ElasticsearchNode
-from tests.servers.process import ServerMissingError, share
+from tests.servers.elasticsearch import ElasticsearchCluster, ElasticsearchNode
+from tests.servers.process import ServerMissingError, locked, share
 from tests.servers.redis import RedisServer
 
 
@@ -71,15 +71,19 @@ def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
         yield start
 
 
+def _run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the test run, which all its processes share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session")
 def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The Elasticsearch node of this test run, shared by all its processes: for tests that leave it running.
 
     Other tests use it at the same time. Name what you make with `index_prefix`.
     """
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # of all workers
+    folder = _run_folder(tmp_path_factory)
     with had_or_skipped():
         return share(
             folder / "elasticsearch",
@@ -109,3 +113,27 @@ def start_elasticsearch(tmp_path: Path) -> Iterator[StartElasticsearch]:
                 return servers.enter_context(node)
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElasticsearchCluster]:
+    cluster = ElasticsearchCluster(tmp_path_factory.mktemp("elasticsearch-cluster"))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def elasticsearch_cluster(
+    _cluster: ElasticsearchCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ElasticsearchCluster]:
+    """A whole and empty cluster of three nodes, to be killed and frozen.
+
+    One test of a run has one at a time: where two clusters fight for few processors, nodes are evicted as hung.
+    """
+    with locked(_run_folder(tmp_path_factory) / "elasticsearch-cluster-lock"):
+        with had_or_skipped():
+            _cluster.start()
+        with _cluster.nodes[0].client() as client:
+            for index in client.indices.get(index="*"):
+                client.indices.delete(index=index)
+        yield _cluster
