@@ -26,7 +26,7 @@ SLOT = np.dtype(
         ("channel", "u1"),
     ]
 )
-"""One Evse as it is written to disk."""
+"""One Evse as it is written to disk, or sent to other processes."""
 
 PAGE_SLOTS = 106
 """Slots written together: what fits into one page of SQLite's, 4,096 bytes."""
@@ -58,6 +58,8 @@ _MAX_REMEMBERED_IDS = 131_072
 _MIN_RAW_TEXTS = 65_536
 
 IntArray = npt.NDArray[np.intp]
+RecordArray = npt.NDArray[np.void]
+"""Of SLOT."""
 
 
 class _Columns(NamedTuple):
@@ -113,8 +115,7 @@ class ArrayBoard(LiveBoard):
             slots = self._look_up(part)
             if slots.min() < 0:
                 with self._lock:
-                    missing = part[slots < 0]
-                    self._add(missing[self._look_up(missing) < 0])
+                    self._mark(self._add(part[slots < 0]))
                 slots = self._look_up(part)
             found[start : start + len(part)] = slots
         return found
@@ -133,16 +134,15 @@ class ArrayBoard(LiveBoard):
             astray = astray[(next_found >= 0) & (self._columns.key.take(next_found) != keys[astray])]
         return found
 
-    def _add(self, keys: KeyArray) -> None:
-        """Make slots for keys that have none, in the order given."""
-        if not len(keys):
-            return
-        new, first = np.unique(keys, return_index=True)
+    def _add(self, keys: KeyArray) -> SlotArray:
+        """Make slots for those keys that have none, in the order given, and return these; the lock is held."""
+        new, first = np.unique(keys[self._look_up(keys) < 0], return_index=True)
         slots = np.empty(len(new), np.int32)
+        if not len(new):
+            return slots
         slots[np.argsort(first)] = np.arange(self._count, self._count + len(new), dtype=np.int32)
         self._grow(self._count + len(new))
         self._columns.key[slots] = new
-        self._dirty[slots // PAGE_SLOTS] = True
         self._count += len(new)
         if 2 * self._count > len(self._index.table):
             index = _make_index(self._count)
@@ -150,6 +150,7 @@ class ArrayBoard(LiveBoard):
             self._index = index
         else:
             _insert_part(self._index, new, slots)
+        return slots
 
     def _grow(self, count: int) -> None:
         capacity = len(self._columns.key)
@@ -211,8 +212,34 @@ class ArrayBoard(LiveBoard):
             columns.raw[slots] = [self._raw_code(status.raw) for status in winners]
             columns.availability[slots] = codes[last]
             columns.channel[slots] = [_CHANNEL_CODES[status.channel] for status in winners]
-            self._dirty[slots // PAGE_SLOTS] = True
+            self._mark(slots)
         return RecordSummary(taken=len(taken), changed=changed, unknown_evses=unknown_evses)
+
+    def _take_records(self, records: RecordArray, texts: Sequence[str]) -> None:
+        """Apply what another process took, each Evse at most once; Evses get slots, they are known to somebody.
+
+        ``raw`` is a position in ``texts``. What is as new as ours wins too: who recorded both has chosen.
+        """
+        keys = records["key"].copy()
+        codes = np.array([self._raw_code(text) for text in texts] or [0], np.uint32)
+        with self._lock:
+            self._add(keys)
+            slots, columns = self._look_up(keys), self._columns
+            newer = (records["availability"] != 0) & (records["received_at"] >= columns.received_at[slots])
+            slots, records = slots[newer], records[newer]
+            for name in ("observed_at", "received_at", "stale_after", "availability", "channel"):
+                getattr(columns, name)[slots] = records[name]
+            columns.raw[slots] = codes[records["raw"]]
+
+    def _make_records(self, slots: SlotArray) -> tuple[RecordArray, list[str]]:
+        """Return slots as ``_take_records`` takes them."""
+        records = np.empty(len(slots), SLOT)
+        with self._lock:
+            for name in SLOT.names or ():
+                records[name] = getattr(self._columns, name)[slots]
+        used, records["raw"] = np.unique(records["raw"], return_inverse=True)
+        # Where there was never a status there may be no text.
+        return records, [self._raw_texts[code] if code < len(self._raw_texts) else "" for code in used.tolist()]
 
     def _note_newest(self, statuses: Sequence[EvseStatus]) -> None:
         newest: dict[str, Instant] = {}
@@ -305,6 +332,10 @@ class ArrayBoard(LiveBoard):
         return held
 
     # ------------------------------------------------------------------------------------------------ pages
+
+    def _mark(self, slots: SlotArray) -> None:
+        """Note slots that are new or have a new status, to be written; the lock is held."""
+        self._dirty[slots // PAGE_SLOTS] = True
 
     def _take_dirty_pages(self) -> IntArray:
         """Return the pages that changed since they were last taken, ascending."""

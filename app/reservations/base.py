@@ -1,6 +1,8 @@
 """The contract of a reservation store."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -14,6 +16,13 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     partner_id: str
     idempotency_key: str
     fingerprint: str
+
+
+class OnChange(Protocol):
+    """Hears of reservations as they were written; ``complete`` when these are all that live, and no other does."""
+
+    def __call__(self, reservations: Sequence[Reservation], *, complete: bool) -> None:
+        """Take them; must not raise, and not take long."""
 
 
 class ReservationStore(ABC):
@@ -82,4 +91,11 @@ class ReservationStore(ABC):
 
     @abstractmethod
     async def list_live(self) -> list[Reservation]:
-        """Return every live reservation of every partner; for loading the board's holds."""
+        """Return every live reservation of every partner."""
+
+    @abstractmethod
+    async def follow(self, on_change: OnChange) -> None:
+        """Tell every live reservation before this returns, and from then on, until ``close``, each change that another
+        process makes (one's own may be told again). After a time in which changes may have been missed, every live
+        one is told anew. To be called once.
+        """

@@ -1,7 +1,5 @@
 """Reservations without a server: SQLite, where a transaction is durable before it is acknowledged."""
 
-import re
-import secrets
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,25 +11,34 @@ from app.model.clock import Clock, Instant
 from app.model.reservation import (
     LIVE_STATES,
     MAX_HOLD_S,
-    MAX_IDEMPOTENCY_KEY_CHARACTERS,
     MAX_TOTAL_HOLD_S,
     MIN_HOLD_S,
     TRANSITIONS,
     Guarantee,
     Outcome,
     Refusal,
-    RefusalCode,
     Reservation,
     ReservationState,
 )
-from app.reservations.base import Command, ReservationStore
+from app.reservations._rules import (
+    ALREADY_RESERVED,
+    ANSWERS_KEPT_S,
+    HOLD_OUT_OF_RANGE,
+    KEY_INVALID,
+    KEY_REUSED,
+    TOTAL_HOLD_OUT_OF_RANGE,
+    UNKNOWN_RESERVATION,
+    as_of,
+    ended,
+    is_key,
+    is_reservation_id,
+    make_reservation_id,
+    too_many,
+)
+from app.reservations.base import Command, OnChange, ReservationStore
 from app.sqlite import Database
 
-ANSWERS_KEPT_S = 48 * 3_600
-"""How long an idempotency key is remembered; longer than any reservation lives."""
-
 _ANSWERS_TIDIED_AT_ONCE = 100
-_ID = re.compile(r"rsv_[A-Za-z0-9_-]{24}", re.ASCII)
 
 _SCHEMA = """
 CREATE TABLE reservation (
@@ -104,8 +111,8 @@ class EmbeddedReservations(ReservationStore):
 
     async def find_replay(self, operation: str, command: Command) -> Outcome | None:
         """Return what was answered under a key, None when the key is new."""
-        if not _is_key(command.idempotency_key):
-            return _KEY_INVALID
+        if not is_key(command.idempotency_key):
+            return KEY_INVALID
         return await self._database.read(
             lambda connection: _replay(connection, operation, command, self._tick(connection))
         )
@@ -113,20 +120,20 @@ class EmbeddedReservations(ReservationStore):
     async def reserve(self, command: Command, evse_id: str, hold_s: int, guarantee: Guarantee) -> Outcome:
         """Hold an Evse for ``hold_s`` from the store's now."""
         if not MIN_HOLD_S <= hold_s <= MAX_HOLD_S:
-            return _HOLD_OUT_OF_RANGE
+            return HOLD_OUT_OF_RANGE
 
         def decide(connection: sqlite3.Connection, now: Instant) -> Outcome:
             if _fetch(connection, "WHERE evse_id = ? AND ended_at IS NULL", evse_id) is not None:
-                return _refuse(RefusalCode.ALREADY_RESERVED, "somebody holds this Evse", "evseId")
+                return ALREADY_RESERVED
             query = "SELECT count(*) FROM reservation WHERE partner_id = ? AND ended_at IS NULL"
             (live,) = connection.execute(query, (command.partner_id,)).fetchone()
             if live >= self._max_live:
-                return _refuse(RefusalCode.TOO_MANY_RESERVATIONS, f"you hold {live} Evses, which is the most you may")
+                return too_many(live)
             (fence,) = connection.execute(
                 "INSERT INTO fence VALUES (?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last", (evse_id,)
             ).fetchone()
             reservation = Reservation(
-                id=f"rsv_{secrets.token_urlsafe(18)}",
+                id=make_reservation_id(),
                 evse_id=evse_id,
                 partner_id=command.partner_id,
                 state=ReservationState.HELD,
@@ -143,18 +150,17 @@ class EmbeddedReservations(ReservationStore):
     async def extend(self, command: Command, reservation_id: str, hold_s: int) -> Outcome:
         """Let a live reservation end ``hold_s`` after the store's now, never earlier than it would have."""
         if not MIN_HOLD_S <= hold_s <= MAX_HOLD_S:
-            return _HOLD_OUT_OF_RANGE
+            return HOLD_OUT_OF_RANGE
 
         def decide(connection: sqlite3.Connection, now: Instant) -> Outcome:
             reservation = _fetch_own(connection, command.partner_id, reservation_id)
             if reservation is None:
-                return _UNKNOWN_RESERVATION
+                return UNKNOWN_RESERVATION
             if reservation.ended_at is not None:
-                return _ended(reservation)
+                return ended(reservation.state)
             expires_at = max(reservation.expires_at, now + hold_s)
             if expires_at > reservation.created_at + MAX_TOTAL_HOLD_S:
-                message = f"a reservation lasts at most {MAX_TOTAL_HOLD_S} s in all"
-                return _refuse(RefusalCode.HOLD_OUT_OF_RANGE, message, "holdS")
+                return TOTAL_HOLD_OUT_OF_RANGE
             connection.execute("UPDATE reservation SET expires_at = ? WHERE id = ?", (expires_at, reservation.id))
             return Outcome(reservation=msgspec.structs.replace(reservation, expires_at=expires_at))
 
@@ -166,11 +172,11 @@ class EmbeddedReservations(ReservationStore):
         def decide(connection: sqlite3.Connection, now: Instant) -> Outcome:
             reservation = _fetch_own(connection, command.partner_id, reservation_id)
             if reservation is None:
-                return _UNKNOWN_RESERVATION
+                return UNKNOWN_RESERVATION
             if reservation.state is ReservationState.CANCELLED:
                 return Outcome(reservation=reservation)
             if reservation.ended_at is not None:
-                return _ended(reservation)
+                return ended(reservation.state)
             return Outcome(reservation=_move(connection, reservation, ReservationState.CANCELLED, now))
 
         return await self._mutate("cancel", command, decide)
@@ -183,7 +189,9 @@ class EmbeddedReservations(ReservationStore):
             return False
 
         def decide(connection: sqlite3.Connection, now: Instant) -> bool:
-            reservation = _fetch(connection, "WHERE id = ?", reservation_id) if _ID.fullmatch(reservation_id) else None
+            reservation = (
+                _fetch(connection, "WHERE id = ?", reservation_id) if is_reservation_id(reservation_id) else None
+            )
             if reservation is None or reservation.fence != fence or reservation.state is not expected:
                 return False
             _move(connection, reservation, state, now)
@@ -196,7 +204,7 @@ class EmbeddedReservations(ReservationStore):
 
         def look(connection: sqlite3.Connection) -> Reservation | None:
             reservation = _fetch_own(connection, partner_id, reservation_id)
-            return None if reservation is None else _as_of(reservation, self._tick(connection))
+            return None if reservation is None else as_of(reservation, self._tick(connection))
 
         return await self._database.read(look)
 
@@ -215,7 +223,7 @@ class EmbeddedReservations(ReservationStore):
             query += " ORDER BY created_at DESC, id DESC LIMIT :first"
             created_at, id_ = after or (now, "")
             values = {"partner_id": partner_id, "created_at": created_at, "id": id_, "now": now, "first": max(first, 0)}
-            return [_as_of(_read(row), now) for row in connection.execute(query, values)]
+            return [as_of(_read(row), now) for row in connection.execute(query, values)]
 
         return await self._database.read(look)
 
@@ -227,6 +235,10 @@ class EmbeddedReservations(ReservationStore):
             return [_read(row) for row in rows]
 
         return await self._database.read(look)
+
+    async def follow(self, on_change: OnChange) -> None:
+        """Tell every live reservation; the hub's one process makes all changes itself."""
+        on_change(await self.list_live(), complete=True)
 
     def _tick(self, connection: sqlite3.Connection) -> Instant:
         """Return the store's now: the clock's, or the latest that the store ever acted at."""
@@ -255,8 +267,8 @@ class EmbeddedReservations(ReservationStore):
         self, operation: str, command: Command, decide: Callable[[sqlite3.Connection, Instant], Outcome]
     ) -> Outcome:
         """Decide once for each idempotency key, and remember the answer in the same transaction."""
-        if not _is_key(command.idempotency_key):
-            return _KEY_INVALID
+        if not is_key(command.idempotency_key):
+            return KEY_INVALID
 
         def answer(connection: sqlite3.Connection, now: Instant) -> Outcome:
             replay = _replay(connection, operation, command, now)
@@ -269,33 +281,6 @@ class EmbeddedReservations(ReservationStore):
         return await self._write(answer)
 
 
-def _is_key(text: str) -> bool:
-    return 0 < len(text) <= MAX_IDEMPOTENCY_KEY_CHARACTERS and text.isprintable()
-
-
-def _refuse(code: RefusalCode, message: str, field: str | None = None) -> Outcome:
-    return Outcome(refusals=(Refusal(code, message, field),))
-
-
-def _ended(reservation: Reservation) -> Outcome:
-    message = f"the reservation ended before: {reservation.state.value}"
-    return _refuse(RefusalCode.RESERVATION_ENDED, message, "reservationId")
-
-
-_KEY_INVALID = _refuse(
-    RefusalCode.IDEMPOTENCY_KEY_INVALID,
-    f"the key must be 1 to {MAX_IDEMPOTENCY_KEY_CHARACTERS} printable characters",
-    "idempotencyKey",
-)
-_KEY_REUSED = _refuse(
-    RefusalCode.IDEMPOTENCY_KEY_REUSED, "the key was used before with other arguments", "idempotencyKey"
-)
-_HOLD_OUT_OF_RANGE = _refuse(
-    RefusalCode.HOLD_OUT_OF_RANGE, f"a hold lasts from {MIN_HOLD_S} to {MAX_HOLD_S} s", "holdS"
-)
-_UNKNOWN_RESERVATION = _refuse(RefusalCode.UNKNOWN_RESERVATION, "you have no reservation with this id", "reservationId")
-
-
 def _replay(connection: sqlite3.Connection, operation: str, command: Command, now: Instant) -> Outcome | None:
     row = connection.execute(
         "SELECT fingerprint, reservation_id, refusals FROM answer"
@@ -306,10 +291,10 @@ def _replay(connection: sqlite3.Connection, operation: str, command: Command, no
         return None
     fingerprint, reservation_id, refusals = row
     if fingerprint != command.fingerprint:
-        return _KEY_REUSED
+        return KEY_REUSED
     reservation = None if reservation_id is None else _fetch(connection, "WHERE id = ?", reservation_id)
     return Outcome(
-        reservation=None if reservation is None else _as_of(reservation, now),
+        reservation=None if reservation is None else as_of(reservation, now),
         refusals=msgspec.msgpack.decode(refusals, type=tuple[Refusal, ...]),
         replayed=True,
     )
@@ -367,7 +352,7 @@ def _fetch(connection: sqlite3.Connection, where: str, value: str) -> Reservatio
 
 
 def _fetch_own(connection: sqlite3.Connection, partner_id: str, reservation_id: str) -> Reservation | None:
-    reservation = _fetch(connection, "WHERE id = ?", reservation_id) if _ID.fullmatch(reservation_id) else None
+    reservation = _fetch(connection, "WHERE id = ?", reservation_id) if is_reservation_id(reservation_id) else None
     return reservation if reservation is not None and reservation.partner_id == partner_id else None
 
 
@@ -384,10 +369,3 @@ def _read(row: tuple[Any, ...]) -> Reservation:
         expires_at=expires_at,
         ended_at=ended_at,
     )
-
-
-def _as_of(reservation: Reservation, now: Instant) -> Reservation:
-    """Return the reservation as it stands now, whatever was written last."""
-    if reservation.ended_at is not None or now < reservation.expires_at:
-        return reservation
-    return msgspec.structs.replace(reservation, state=ReservationState.EXPIRED, ended_at=reservation.expires_at)

@@ -6,8 +6,9 @@ reservation says so: ``Guarantee.HUB_HOLD``.
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from hashlib import sha256
+from itertools import islice
 
 import msgspec
 
@@ -44,11 +45,11 @@ class Booking:
         self._latest: dict[str, Reservation] = {}
 
     async def load(self) -> int:
-        """Show every live reservation on the board; needed once after a start. Return how many there are."""
-        live = await self._store.list_live()
-        for reservation in live:
-            self._show(reservation)
-        return len(live)
+        """Show every live reservation on the board, and from now on what other processes do; needed once after a start.
+        Return how many there are.
+        """
+        await self._store.follow(self._show_all)
+        return len(self._latest)
 
     async def now(self) -> Instant:
         """Return the store's clock, against which ``expires_at`` counts."""
@@ -115,19 +116,42 @@ class Booking:
     def holder(self, evse_id: str, at: Instant) -> str | None:
         """Return the id of the partner that holds an Evse at an Instant, None when nobody does."""
         latest = self._latest.get(evse_id)
-        return latest.partner_id if latest is not None and at < latest.expires_at else None
+        return latest.partner_id if latest is not None and at < _held_until(latest) else None
+
+    def _show_all(self, reservations: Sequence[Reservation], *, complete: bool) -> None:
+        """Show what the store tells; where that is all that live, lift every other hold."""
+        if complete:
+            for evse_id in self._latest.keys() - {reservation.evse_id for reservation in reservations}:
+                self._board.set_hold(evse_id, 0.0)
+            self._latest.clear()
+        for reservation in reservations:
+            self._show(reservation)
 
     def _show(self, reservation: Reservation) -> None:
-        """Put a reservation on the board, unless a later one of the same Evse is shown: replays speak of the past."""
+        """Put a reservation on the board, unless we know better: replays and other processes speak of the past."""
         latest = self._latest.get(reservation.evse_id)
-        if latest is not None and latest.fence > reservation.fence:
+        if latest is not None and not _is_news(reservation, latest):
             return
-        if reservation.state in LIVE_STATES:
-            self._latest[reservation.evse_id] = reservation
-            self._board.set_hold(reservation.evse_id, reservation.expires_at)
-        else:
-            self._latest.pop(reservation.evse_id, None)
-            self._board.set_hold(reservation.evse_id, 0.0)
+        self._latest.pop(reservation.evse_id, None)
+        self._latest[reservation.evse_id] = reservation
+        self._board.set_hold(reservation.evse_id, _held_until(reservation))
+        # The one that nothing was heard of for longest comes first; once its time is over, nothing about it matters.
+        for evse_id in list(islice(self._latest, 2)):
+            if self._latest[evse_id].expires_at < reservation.created_at:
+                del self._latest[evse_id]
+
+
+def _is_news(reservation: Reservation, latest: Reservation) -> bool:
+    """Tell whether a reservation of the same Evse stands later in its history: a later grant, or the same one moved on,
+    which ends once and is never cut short without ending.
+    """
+    if reservation.id != latest.id:
+        return reservation.fence >= latest.fence
+    return latest.ended_at is None and (reservation.ended_at is not None or reservation.expires_at >= latest.expires_at)
+
+
+def _held_until(reservation: Reservation) -> Instant:
+    return reservation.expires_at if reservation.state in LIVE_STATES else 0.0
 
 
 def _command(viewer: Viewer, idempotency_key: str, *parts: str | int) -> Command:

@@ -9,12 +9,14 @@ import pytest
 
 from app.live.base import LiveBoard
 from app.live.embedded import EmbeddedLiveBoard
+from app.live.redis import RedisLiveBoard
 from app.model.availability import Availability, EvseStatus, StatusChannel
 from app.model.identity import evse_key
 from app.model.search import KeyArray
 
-MAKERS: dict[str, Callable[[Path], LiveBoard]] = {
-    "embedded": lambda folder: EmbeddedLiveBoard(folder / "live.sqlite"),
+MAKERS: dict[str, Callable[[Path, str], LiveBoard]] = {
+    "embedded": lambda folder, _: EmbeddedLiveBoard(folder / "live.sqlite"),
+    "redis": lambda _, url: RedisLiveBoard(url),
 }
 T0 = 1_764_000_000.0
 EVSES = tuple(f"cec102:MA1234567:{number}" for number in range(8))
@@ -22,8 +24,9 @@ EVSES = tuple(f"cec102:MA1234567:{number}" for number in range(8))
 
 @pytest.fixture(params=sorted(MAKERS))
 def maker(request: pytest.FixtureRequest) -> Callable[[Path], LiveBoard]:
-    """Make a board over the storage in a folder."""
-    return MAKERS[request.param]
+    """Make a board over the storage in a folder, or in the test's server where it is kept in one."""
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+    return lambda folder: MAKERS[request.param](folder, url)
 
 
 @pytest.fixture
@@ -251,17 +254,18 @@ async def test_what_was_recorded_outlives_the_process(make_board: Callable[[], L
 
 
 async def test_what_was_flushed_outlives_a_crash(maker: Callable[[Path], LiveBoard], tmp_path: Path) -> None:
+    (tmp_path / "running").mkdir()
     crashing = maker(tmp_path / "running")
     await crashing.open()
     crashing.slots(keys_of(EVSES))
     await crashing.record([status(EVSES[0])])
     await crashing.flush()
     shutil.copytree(tmp_path / "running", tmp_path / "as it stands")
-    await crashing.close()
     restarted = maker(tmp_path / "as it stands")
     await restarted.open()
     assert restarted.find(EVSES[:2]) == [status(EVSES[0]), None]
     await restarted.close()
+    await crashing.close()
 
 
 async def test_closing_twice_and_flushing_nothing_is_no_error(make_board: Callable[[], LiveBoard]) -> None:

@@ -1,9 +1,9 @@
 """What every reservation store promises, whatever it is made of."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import count
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +22,15 @@ from app.model.reservation import (
 )
 from app.reservations.base import Command, ReservationStore
 from app.reservations.embedded import EmbeddedReservations
+from app.reservations.redis import RedisReservations
 
 MAX_LIVE = 3
-MAKERS: dict[str, Callable[[Path, Clock], ReservationStore]] = {
+STORAGES = {"embedded": "tmp_path", "redis": "redis_url"}
+"""What each implementation keeps its ledger in, by the name of the fixture."""
+
+MAKERS: dict[str, Callable[[Any, Clock], ReservationStore]] = {
     "embedded": lambda folder, clock: EmbeddedReservations(folder / "reservations.sqlite", clock, MAX_LIVE),
+    "redis": lambda url, clock: RedisReservations(url, MAX_LIVE, clock),
 }
 EVSE = "cec102:MA1234567:1"
 S = ReservationState
@@ -37,9 +42,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=sorted(MAKERS))
-def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Callable[[], ReservationStore]:
+def make_store(request: pytest.FixtureRequest, clock: ManualClock) -> Callable[[], ReservationStore]:
     """Make a store over the same storage each time, as a process that starts does."""
-    return lambda: MAKERS[request.param](tmp_path, clock)
+    storage = request.getfixturevalue(STORAGES[request.param])
+    return lambda: MAKERS[request.param](storage, clock)
 
 
 @pytest.fixture
@@ -444,6 +450,18 @@ async def test_lists_are_newest_first_and_paged_by_position(store: ReservationSt
     clock.advance(600)
     assert await store.list_reservations("nav", 10, None, live_only=True) == []
     assert (await store.list_reservations("nav", 1, None, live_only=False))[0].state is S.EXPIRED
+
+
+async def test_who_follows_is_told_every_live_reservation_at_once(store: ReservationStore) -> None:
+    kept, ended = await granted(store), await granted(store, "cec102:P:2")
+    await store.cancel(command(), ended.id)
+    told: list[tuple[list[Reservation], bool]] = []
+
+    def on_change(reservations: Sequence[Reservation], *, complete: bool) -> None:
+        told.append((list(reservations), complete))
+
+    await store.follow(on_change)
+    assert told == [([kept], True)]
 
 
 # ------------------------------------------------------------------------------------------------------- many at once

@@ -1,0 +1,3 @@
+#!lua flags=no-writes
+-- What was answered under a key.
+return answer(replay() or {})
