@@ -31,3 +31,13 @@ class FeedLedger(ABC):
     @abstractmethod
     async def save_note(self, feed: str, name: str, value: bytes) -> None:
         """Note something durably; acknowledged means that it survives a crash."""
+
+    @abstractmethod
+    async def take_lease(self, feed: str, owner: str, ttl_s: float) -> int | None:
+        """Take or renew the right to index a feed until ``ttl_s`` from the store's now. Return its fence, which rises
+        whenever the right is taken anew; None while another owner has it.
+        """
+
+    @abstractmethod
+    async def end_lease(self, feed: str, owner: str) -> None:
+        """Give the right back, where it is the owner's."""

@@ -7,6 +7,7 @@ import msgspec
 
 from app.errors import UnavailableError
 from app.feeds.base import FeedLedger
+from app.model.clock import Clock, system_clock
 from app.model.feed import FeedReport, RunKind
 from app.sqlite import Database
 
@@ -23,6 +24,12 @@ CREATE TABLE note (
     name TEXT NOT NULL,
     value BLOB NOT NULL,
     PRIMARY KEY (feed, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE lease (
+    feed TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    until REAL NOT NULL,
+    fence INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID
 """
 
@@ -30,9 +37,10 @@ CREATE TABLE note (
 class EmbeddedFeedLedger(FeedLedger):
     """A ledger that several processes may share: `index` writes what `serve` shows."""
 
-    def __init__(self, path: Path) -> None:
-        """Take the path of the SQLite file; it is made when missing."""
+    def __init__(self, path: Path, clock: Clock = system_clock) -> None:
+        """Take the path of the SQLite file, which is made when missing, and what tells when a lease ends."""
         self._database = Database(path, _SCHEMA)
+        self._clock = clock
 
     async def open(self) -> None:
         """Make the ledger ready. Raises UnavailableError."""
@@ -80,3 +88,26 @@ class EmbeddedFeedLedger(FeedLedger):
             return None if row is None else bytes(row[0])
 
         return await self._database.read(look)
+
+    async def take_lease(self, feed: str, owner: str, ttl_s: float) -> int | None:
+        """Take or renew the right to index a feed."""
+        now = self._clock()
+
+        def take(connection: sqlite3.Connection) -> int | None:
+            row = connection.execute(
+                "INSERT INTO lease VALUES (:feed, :owner, :until, 1) ON CONFLICT DO UPDATE"
+                " SET fence = fence + (owner <> :owner OR until <= :now), owner = :owner, until = :until"
+                " WHERE owner = :owner OR until <= :now RETURNING fence",
+                {"feed": feed, "owner": owner, "until": now + ttl_s, "now": now},
+            ).fetchone()
+            return None if row is None else int(row[0])
+
+        return await self._database.write(take)
+
+    async def end_lease(self, feed: str, owner: str) -> None:
+        """Give the right back, where it is the owner's."""
+
+        def end(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE lease SET until = 0 WHERE feed = ? AND owner = ?", (feed, owner))
+
+        await self._database.write(end)

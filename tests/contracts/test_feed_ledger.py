@@ -10,18 +10,21 @@ import pytest
 
 from app.feeds.base import FeedLedger
 from app.feeds.embedded import EmbeddedFeedLedger
+from app.feeds.redis import RedisFeedLedger
 from app.model.feed import FeedReport, Rejection, RunKind
 
-MAKERS: dict[str, Callable[[Path], FeedLedger]] = {
-    "embedded": lambda folder: EmbeddedFeedLedger(folder / "feeds.sqlite"),
+MAKERS: dict[str, Callable[[Path, str], FeedLedger]] = {
+    "embedded": lambda folder, _: EmbeddedFeedLedger(folder / "feeds.sqlite"),
+    "redis": lambda _, url: RedisFeedLedger(url),
 }
 T0 = 1_764_000_000.0
 
 
 @pytest.fixture(params=sorted(MAKERS))
 def maker(request: pytest.FixtureRequest) -> Callable[[Path], FeedLedger]:
-    """Make a ledger over the storage in a folder."""
-    return MAKERS[request.param]
+    """Make a ledger over the storage in a folder, or in the test's server where it is kept in one."""
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+    return lambda folder: MAKERS[request.param](folder, url)
 
 
 @pytest.fixture
@@ -133,6 +136,7 @@ async def test_everything_outlives_the_process(make_ledger: Callable[[], FeedLed
 
 
 async def test_what_was_acknowledged_outlives_a_crash(maker: Callable[[Path], FeedLedger], tmp_path: Path) -> None:
+    (tmp_path / "running").mkdir()
     crashing = maker(tmp_path / "running")
     await crashing.open()
     await crashing.save_note("teld", "tokens", b"issued")
@@ -168,6 +172,35 @@ async def test_many_may_save_at_once(ledger: FeedLedger) -> None:
     assert await asyncio.gather(*(ledger.find_note(feed, "cursor") for feed in feeds)) == [
         feed.encode() for feed in feeds
     ]
+
+
+async def test_one_at_a_time_has_the_lease_of_a_feed(ledger: FeedLedger, make_ledger: Callable[[], FeedLedger]) -> None:
+    beside = make_ledger()
+    await beside.open()
+    first = await ledger.take_lease("teld", "a", 60)
+    assert first is not None
+    assert await ledger.take_lease("teld", "a", 60) == first, "renewed"
+    assert await beside.take_lease("teld", "b", 60) is None
+    assert await beside.take_lease("csg", "b", 60) is not None
+    await beside.end_lease("teld", "b")
+    assert await beside.take_lease("teld", "b", 60) is None, "it was not b's to end"
+    await ledger.end_lease("teld", "a")
+    second = await beside.take_lease("teld", "b", 60)
+    assert second is not None and second > first
+    await beside.close()
+
+
+async def test_a_lease_that_is_not_renewed_passes_on_with_a_higher_fence(ledger: FeedLedger) -> None:
+    first = await ledger.take_lease("teld", "a", 0.2)
+    await asyncio.sleep(0.3)
+    second = await ledger.take_lease("teld", "b", 60)
+    assert first is not None and second is not None and second > first
+    assert await ledger.take_lease("teld", "a", 60) is None
+
+
+async def test_many_may_ask_for_a_lease_and_one_gets_it(ledger: FeedLedger) -> None:
+    fences = await asyncio.gather(*(ledger.take_lease("teld", f"owner {number}", 60) for number in range(100)))
+    assert len([fence for fence in fences if fence is not None]) == 1
 
 
 async def test_closing_twice_is_no_error(make_ledger: Callable[[], FeedLedger]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,14 @@ from app.model.clock import Clock, ManualClock
 from app.model.partner import ApiKey, Partner, PartnerKind, Scope
 from app.partners.base import PartnerDirectory
 from app.partners.embedded import EmbeddedPartners
+from app.partners.redis import RedisPartners
 
-MAKERS: dict[str, Callable[[Path, Clock], PartnerDirectory]] = {
+STORAGES = {"embedded": "tmp_path", "redis": "redis_url"}
+"""What each implementation keeps its keys in, by the name of the fixture."""
+
+MAKERS: dict[str, Callable[[Any, Clock], PartnerDirectory]] = {
     "embedded": lambda folder, clock: EmbeddedPartners(folder / "partners.sqlite", clock),
+    "redis": RedisPartners,
 }
 REVOKED_WITHIN_S = 5
 BOTH = frozenset(Scope)
@@ -25,11 +31,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=sorted(MAKERS))
-def make_directory(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
-) -> Callable[[], PartnerDirectory]:
+def make_directory(request: pytest.FixtureRequest, clock: ManualClock) -> Callable[[], PartnerDirectory]:
     """Make a directory over the same storage each time, as a process that starts does."""
-    return lambda: MAKERS[request.param](tmp_path, clock)
+    storage = request.getfixturevalue(STORAGES[request.param])
+    return lambda: MAKERS[request.param](storage, clock)
 
 
 @pytest.fixture
@@ -44,8 +49,13 @@ async def made(directory: PartnerDirectory, partner_id: str = "nav") -> tuple[Ap
     return await directory.create_key(partner_id, PartnerKind.NAVIGATION, BOTH)
 
 
-def content_of(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+@pytest.fixture
+def content(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], bytes]:
+    """All that is on the disk of whatever keeps the keys."""
+    folder = tmp_path
+    if request.node.callspec.params["make_directory"] == "redis":
+        folder = request.getfixturevalue("redis_server").folder
+    return lambda: b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("kind", PartnerKind)
@@ -80,12 +90,13 @@ async def test_keys_are_listed_oldest_first_revoked_ones_too(directory: PartnerD
     assert [key.revoked_at for key in listed] == [None, clock(), None, None, None]
 
 
-async def test_what_is_kept_does_not_hold_the_secret(directory: PartnerDirectory, tmp_path: Path) -> None:
+async def test_what_is_kept_does_not_hold_the_secret(directory: PartnerDirectory, content: Callable[[], bytes]) -> None:
     key, text = await made(directory)
     await directory.find_partner(text)
     secret = text.rpartition("_")[2]
     assert secret not in repr(key) and secret not in repr(await directory.list_keys())
-    kept = content_of(tmp_path)
+    kept = content()
+    assert key.key_id.encode() in kept
     assert secret.encode() not in kept and secret[:20].encode() not in kept
 
 

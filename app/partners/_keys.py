@@ -1,0 +1,133 @@
+"""What every directory of keys does alike: make and read keys, and remember verdicts for a moment."""
+
+import hmac
+import re
+import secrets
+import string
+from abc import abstractmethod
+from collections.abc import Iterable
+from hashlib import sha256
+from zlib import crc32
+
+import msgspec
+
+from app.errors import InvalidInputError
+from app.model.clock import Clock, Instant
+from app.model.partner import ApiKey, Partner, PartnerKind, Scope
+from app.partners.base import PartnerDirectory
+
+VERDICT_KEPT_S = 3.0
+"""How long a verdict is believed without looking again; the contract allows 5 s."""
+
+_MAX_REFUSED_KEPT = 4_096
+_DIGITS = string.digits + string.ascii_letters
+_KEY_ID_CHARACTERS = 12
+_SECRET_CHARACTERS = 32  # 190 random bits
+_CHECKSUM_CHARACTERS = 6
+_KEY = re.compile(
+    rf"(cg_([0-9a-z]{{{_KEY_ID_CHARACTERS}}})_([0-9A-Za-z]{{{_SECRET_CHARACTERS}}}))"
+    rf"([0-9A-Za-z]{{{_CHECKSUM_CHARACTERS}}})"
+)
+_KEY_ID = re.compile(rf"[0-9a-z]{{{_KEY_ID_CHARACTERS}}}")
+_PARTNER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class StoredKey(msgspec.Struct, frozen=True):
+    """A key as it is kept: the SHA-256 of its secret, which is random enough to need no slow hash."""
+
+    key: ApiKey
+    digest: bytes
+
+
+class _Verdict(msgspec.Struct, frozen=True):
+    partner: Partner | None
+    at: Instant
+
+
+class KeyDirectory(PartnerDirectory):
+    """A directory but for where keys are kept; several processes may share it.
+
+    A key reads ``cg_<key id>_<secret><checksum>``. The checksum (CRC-32 of what stands before it) lets a mistyped
+    key be refused without a look-up, and scanners recognise a leaked one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Take what tells the time."""
+        self._clock = clock
+        # By digest of the whole text. There are no more accepted keys than were made; refused ones need a bound.
+        self._accepted: dict[bytes, _Verdict] = {}
+        self._refused: dict[bytes, _Verdict] = {}
+
+    @abstractmethod
+    async def _save(self, stored: StoredKey) -> None:
+        """Keep a new key; durable once it returns."""
+
+    @abstractmethod
+    async def _find(self, key_id: str) -> StoredKey | None:
+        """Return a key by its id."""
+
+    @abstractmethod
+    async def _revoke(self, key_id: str, now: Instant) -> bool:
+        """Note the end of a key that has none yet; False where there is no such key."""
+
+    async def create_key(self, partner_id: str, kind: PartnerKind, scopes: Iterable[Scope]) -> tuple[ApiKey, str]:
+        """Make a key and return it with its text. Raises InvalidInputError for ``partner_id`` and ``scopes``."""
+        partner = Partner(id=partner_id, kind=kind, scopes=frozenset(scopes))
+        if not _PARTNER_ID.fullmatch(partner_id):
+            problem = "must be 1 to 64 letters, digits, dots, hyphens or underscores, and begin with a letter or digit"
+            raise InvalidInputError("partner_id", problem)
+        if not partner.scopes:
+            raise InvalidInputError("scopes", "a key without any scope would open nothing")
+        key_id = _random(_KEY_ID_CHARACTERS, string.digits + string.ascii_lowercase)
+        key = ApiKey(key_id=key_id, partner=partner, created_at=self._clock())
+        secret = _random(_SECRET_CHARACTERS, _DIGITS)
+        await self._save(StoredKey(key, sha256(secret.encode()).digest()))
+        text = f"cg_{key.key_id}_{secret}"
+        return key, text + _checksum(text)
+
+    async def revoke_key(self, key_id: str) -> bool:
+        """End a key for good; False when there is no such key or it was revoked before."""
+        if not _KEY_ID.fullmatch(key_id):
+            return False
+        revoked = await self._revoke(key_id, self._clock())
+        self._accepted.clear()
+        return revoked
+
+    async def find_partner(self, key_text: str) -> Partner | None:
+        """Return whose key this is, None when it is unknown, damaged or revoked."""
+        match = _KEY.fullmatch(key_text)
+        if match is None or not hmac.compare_digest(_checksum(match[1]), match[4]):
+            return None
+        text_digest = sha256(key_text.encode()).digest()
+        verdict = self._accepted.get(text_digest) or self._refused.get(text_digest)
+        now = self._clock()
+        if verdict is not None and 0 <= now - verdict.at < VERDICT_KEPT_S:
+            return verdict.partner
+        partner = await self._judge(match[2], match[3])
+        if partner is not None:
+            self._accepted[text_digest] = _Verdict(partner, now)
+        else:
+            self._accepted.pop(text_digest, None)
+            if len(self._refused) >= _MAX_REFUSED_KEPT:
+                self._refused.clear()
+            self._refused[text_digest] = _Verdict(None, now)
+        return partner
+
+    async def _judge(self, key_id: str, secret: str) -> Partner | None:
+        stored = await self._find(key_id)
+        if stored is None or not hmac.compare_digest(stored.digest, sha256(secret.encode()).digest()):
+            return None
+        return stored.key.partner if stored.key.revoked_at is None else None
+
+
+def _random(count: int, alphabet: str) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(count))
+
+
+def _checksum(text: str) -> str:
+    number = crc32(text.encode())
+    digits = ""
+    for _ in range(_CHECKSUM_CHARACTERS):
+        number, digit = divmod(number, len(_DIGITS))
+        digits = _DIGITS[digit] + digits
+    return digits
