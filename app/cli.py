@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from app.demo import run_demo
 from app.errors import ChargegraphError
 from app.main import serve as serve_hub
+from app.main import serve_in_workers, watch_feeds
 from app.model.clock import to_datetime
 from app.model.feed import FeedReport, RunKind
 from app.model.partner import ApiKey, PartnerKind, Scope
@@ -23,6 +24,7 @@ from app.partners.base import PartnerDirectory
 from app.settings import SETTINGS, Settings, read_settings
 from app.wiring import Hub, open_hub, open_ledger, open_partners
 from indexers.base import AvailabilityFeed, Feed, StationFeed
+from indexers.lease import under_lease
 from indexers.pipeline import no_progress, run_full, run_status
 from indexers.sandbox.server import SandboxConfig
 from indexers.sandbox.server import run as run_sandbox
@@ -54,13 +56,27 @@ def demo(stations: Stations = 2_000, seed: Seed = 20_261_125) -> None:
 
 
 @app.command()
-def serve() -> None:
-    """Serve the API and keep the configured feeds fresh."""
+def serve(
+    workers: Annotated[
+        int, typer.Option(help="Processes on one port; more than one needs servers.", min=1, max=256)
+    ] = 1,
+) -> None:
+    """Serve the API; with embedded stores, keep the configured feeds fresh as well."""
+    settings = _settings()
 
-    async def started(_hub: Hub, url: str) -> None:
+    def tell(url: str) -> None:
         print(f"Chargegraph answers on {url}/graphql", flush=True)
 
-    _run(serve_hub(_settings(), dict(os.environ), started))
+    async def started(_hub: Hub, url: str) -> None:
+        tell(url)
+
+    if workers == 1:
+        _run(serve_hub(settings, dict(os.environ), started))
+        return
+    try:
+        serve_in_workers(settings, workers, tell)
+    except ChargegraphError as error:
+        _fail(str(error))
 
 
 @app.command()
@@ -72,6 +88,7 @@ def index(
     accept_shrink: Annotated[
         bool, typer.Option(help="Remove vanished stations even when a feed lost more than a tenth of them.")
     ] = False,
+    watch: Annotated[bool, typer.Option(help="Keep the feeds fresh on their own rhythm until Ctrl-C.")] = False,
 ) -> None:
     """Index feeds once, completely, and report. Exit code 1 when a feed failed."""
     settings = _settings()
@@ -79,6 +96,9 @@ def index(
         settings = msgspec.structs.replace(settings, feeds=tuple(feeds))
     if not settings.feeds:
         _fail("no feed to index: name one, or set CHARGEGRAPH_FEEDS")
+    if watch:
+        _run(watch_feeds(settings, dict(os.environ)))
+        return
     reports = _run(_index(settings, show=not as_json, status=status, accept_shrink=accept_shrink))
     if as_json:
         sys.stdout.write(msgspec.json.encode(reports).decode() + "\n")
@@ -206,7 +226,15 @@ async def _index(settings: Settings, *, show: bool, status: bool, accept_shrink:
                     reports.append(await run_status(feed, hub.ports, tell))
                 return reports
 
-            return [report for reports in await asyncio.gather(*map(index_one, hub.feeds)) for report in reports]
+            async def index_alone(feed: Feed) -> list[FeedReport]:
+                reports = await under_lease(hub.ports.ledger, feed.feed, lambda: index_one(feed))
+                if reports is not None:
+                    return reports
+                now = hub.ports.clock()
+                busy = "another process indexes it now; nothing was done"
+                return [FeedReport(feed=feed.feed, kind=RunKind.FULL, started_at=now, ended_at=now, error=busy)]
+
+            return [report for reports in await asyncio.gather(*map(index_alone, hub.feeds)) for report in reports]
 
 
 def _bars(*, show: bool) -> AbstractContextManager[Callable[[str, int, int | None], None]]:

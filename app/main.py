@@ -1,16 +1,19 @@
 """One process that serves: the hub, its feeds and its web server begin and end together."""
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.supervisors import Multiprocess
 
 from app.errors import ChargegraphError, SettingsError
-from app.settings import Settings
+from app.settings import Settings, read_settings
 from app.web.asgi import build_app
 from app.web.protocol import BoundedHttpProtocol
 from app.wiring import Hub, open_hub
@@ -52,25 +55,92 @@ async def readiness(hub: Hub) -> dict[str, bool]:
 
 
 async def serve(settings: Settings, environment: Mapping[str, str], started: Started) -> None:
-    """Serve until told to stop (SIGINT, SIGTERM). Raises SettingsError when the port is taken."""
+    """Serve until told to stop (SIGINT, SIGTERM). Raises SettingsError when the port is taken.
+
+    What keeps stations and statuses in this process also keeps the feeds fresh here; where all of it is shared, that
+    is `index --watch`'s work.
+    """
     listener = listen(settings.host, settings.port)
     async with open_hub(settings, environment) as hub:
-        host, port = listener.getsockname()[:2]
-        server = _Server(
-            uvicorn.Config(
-                build(hub),
-                http=BoundedHttpProtocol,
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                timeout_graceful_shutdown=SHUTDOWN_S,
-            ),
-            lambda: started(hub, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
-        )
-        hub.runner.start()
+        server = _Server(_server_config(build(hub), lifespan="off"), lambda: started(hub, _url_of(listener)))
+        if not settings.is_shared:
+            hub.runner.start()
         try:
             await server.serve(sockets=[listener])
+        finally:
+            await hub.runner.stop()
+
+
+def serve_in_workers(settings: Settings, workers: int, told: Callable[[str], None]) -> None:
+    """Serve from several processes on one port until told to stop; one that dies is replaced.
+
+    They read their settings from the environment, as this process did. Raises SettingsError when the port is taken,
+    and unless everything they share is on servers.
+    """
+    if not settings.is_shared:
+        raise SettingsError(
+            f"{workers} workers cannot share what one process keeps: set CHARGEGRAPH_STATION_INDEX_URL, "
+            "CHARGEGRAPH_LIVE_URL and CHARGEGRAPH_RESERVATIONS_URL, or serve from one process"
+        )
+    listener = listen(settings.host, settings.port)
+    told(_url_of(listener))
+    Multiprocess(_server_config("app.main:Worker", lifespan="on", workers=workers), sockets=[listener]).run()
+
+
+class Worker:
+    """The application of a process that others started: opens its hub when the server begins, and closes it."""
+
+    def __init__(self) -> None:
+        """Open nothing yet."""
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or live through the server's life."""
+        if scope["type"] != "lifespan":
+            assert self._app is not None
+            await self._app(scope, receive, send)
+            return
+        await receive()
+        try:
+            async with open_hub(read_settings(os.environ), os.environ) as hub:
+                self._app = build(hub)
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except ChargegraphError as error:
+            await send({"type": "lifespan.startup.failed", "message": f"chargegraph: {error}"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+def _server_config(app: ASGIApp | str, *, lifespan: Literal["on", "off"], workers: int | None = None) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=workers,
+        http=BoundedHttpProtocol,
+        log_level="warning",
+        access_log=False,
+        lifespan=lifespan,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def watch_feeds(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Keep the feeds fresh until told to stop (SIGINT, SIGTERM); of several such processes one runs each feed."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with open_hub(settings, environment) as hub:
+        hub.runner.start()
+        try:
+            await stop.wait()
         finally:
             await hub.runner.stop()
 

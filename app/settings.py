@@ -20,6 +20,15 @@ class Setting(msgspec.Struct, frozen=True):
 
 SETTINGS = (
     Setting("CHARGEGRAPH_DATA_DIR", "var", "Folder of the embedded stores; made when missing."),
+    Setting(
+        "CHARGEGRAPH_STATION_INDEX_URL", "", "Elasticsearch nodes for stations, separated by commas; empty: SQLite."
+    ),
+    Setting("CHARGEGRAPH_LIVE_URL", "", "Redis for live status, `redis://host:6379/0`; empty: memory and SQLite."),
+    Setting(
+        "CHARGEGRAPH_RESERVATIONS_URL",
+        "",
+        "Redis for reservations, keys and reports; add `?replicas=N` where it has N replicas; empty: SQLite.",
+    ),
     Setting("CHARGEGRAPH_HOST", "127.0.0.1", "Address that `serve` listens on."),
     Setting("CHARGEGRAPH_PORT", "8080", "Port that `serve` listens on; 0 takes a free one."),
     Setting("CHARGEGRAPH_FEEDS", "", "Names of the feeds to run, separated by commas; empty runs none."),
@@ -35,6 +44,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings, read and checked."""
 
     data_dir: Path
+    station_index_urls: tuple[str, ...]
+    live_url: str | None
+    reservations_url: str | None
     host: str
     port: int
     feeds: tuple[str, ...]
@@ -43,6 +55,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ide: bool
     max_body_bytes: int
     max_live_reservations: int
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether nothing is kept in this process: then there may be as many as are wanted, on many hosts."""
+        return bool(self.station_index_urls and self.live_url and self.reservations_url)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -63,6 +80,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(msg)
     return Settings(
         data_dir=Path(values["CHARGEGRAPH_DATA_DIR"]),
+        station_index_urls=_urls("CHARGEGRAPH_STATION_INDEX_URL", values, "http", "https"),
+        live_url=_url("CHARGEGRAPH_LIVE_URL", values),
+        reservations_url=_url("CHARGEGRAPH_RESERVATIONS_URL", values),
         host=values["CHARGEGRAPH_HOST"],
         port=_whole_number("CHARGEGRAPH_PORT", values, 0, 65_535),
         feeds=tuple(name.strip() for name in values["CHARGEGRAPH_FEEDS"].split(",") if name.strip()),
@@ -72,6 +92,23 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         max_body_bytes=_whole_number("CHARGEGRAPH_MAX_BODY_BYTES", values, 1_024, 64 * 2**20),
         max_live_reservations=_whole_number("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", values, 1, 1_000_000),
     )
+
+
+def _urls(name: str, values: Mapping[str, str], *schemes: str) -> tuple[str, ...]:
+    urls = tuple(url.strip().rstrip("/") for url in values[name].split(",") if url.strip())
+    for url in urls:
+        if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            msg = f"{name} names an address that does not begin with {' or '.join(f'{each}://' for each in schemes)}"
+            raise SettingsError(msg)
+    return urls
+
+
+def _url(name: str, values: Mapping[str, str]) -> str | None:
+    urls = _urls(name, values, "redis", "rediss", "unix")
+    if len(urls) > 1:
+        msg = f"{name} names {len(urls)} servers; it must name one"
+        raise SettingsError(msg)
+    return urls[0] if urls else None
 
 
 def _whole_number(name: str, values: Mapping[str, str], least: int, most: int) -> int:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -12,12 +12,15 @@ import indexers.feeds  # noqa: F401 - registers every kind of feed
 from app.errors import SettingsError
 from app.feeds.base import FeedLedger
 from app.feeds.embedded import EmbeddedFeedLedger
+from app.index.base import StationIndex
 from app.index.embedded import EmbeddedIndex
+from app.live.base import LiveBoard
 from app.live.embedded import EmbeddedLiveBoard
 from app.model.clock import Clock, system_clock
 from app.model.feed import FeedInfo, FeedRights
 from app.partners.base import PartnerDirectory
 from app.partners.embedded import EmbeddedPartners
+from app.reservations.base import ReservationStore
 from app.reservations.embedded import EmbeddedReservations
 from app.services.booking import Booking
 from app.services.bundle import Services
@@ -67,14 +70,12 @@ async def open_hub(
 
     Raises SettingsError when a profile is wrong, or when another process has the data folder open.
     """
-    with _exclusive(settings.data_dir):
-        board = EmbeddedLiveBoard(settings.data_dir / "live.sqlite")
-        index = EmbeddedIndex(settings.data_dir / "stations.sqlite", board)
-        reservations = EmbeddedReservations(
-            settings.data_dir / "reservations.sqlite", clock, settings.max_live_reservations
-        )
-        ledger = EmbeddedFeedLedger(settings.data_dir / "feeds.sqlite")
-        partners = EmbeddedPartners(settings.data_dir / "partners.sqlite", clock)
+    with _exclusive(settings.data_dir) if not settings.is_shared else nullcontext():
+        board = _live_board(settings)
+        index = _station_index(settings, board)
+        reservations = _reservations(settings, clock)
+        ledger = _ledger(settings, clock)
+        partners = _partners(settings, clock)
         feeds = make_feeds(settings, environment, ledger, clock)
         stores = (board, index, reservations, ledger, partners)
         try:
@@ -106,11 +107,54 @@ async def open_hub(
                 await store.close()
 
 
+# What talks to a server is imported where it is configured: the embedded hub starts without these libraries.
+
+
+def _live_board(settings: Settings) -> LiveBoard:
+    if settings.live_url is None:
+        return EmbeddedLiveBoard(settings.data_dir / "live.sqlite")
+    from app.live.redis import RedisLiveBoard  # noqa: PLC0415
+
+    return RedisLiveBoard(settings.live_url)
+
+
+def _station_index(settings: Settings, board: LiveBoard) -> StationIndex:
+    if not settings.station_index_urls:
+        return EmbeddedIndex(settings.data_dir / "stations.sqlite", board)
+    from app.index.elasticsearch import ElasticsearchIndex  # noqa: PLC0415
+
+    return ElasticsearchIndex(settings.station_index_urls, board)
+
+
+def _reservations(settings: Settings, clock: Clock) -> ReservationStore:
+    if settings.reservations_url is None:
+        path = settings.data_dir / "reservations.sqlite"
+        return EmbeddedReservations(path, clock, settings.max_live_reservations)
+    from app.reservations.redis import RedisReservations  # noqa: PLC0415
+
+    return RedisReservations(settings.reservations_url, settings.max_live_reservations)
+
+
+def _ledger(settings: Settings, clock: Clock) -> FeedLedger:
+    if settings.reservations_url is None:
+        return EmbeddedFeedLedger(settings.data_dir / "feeds.sqlite", clock)
+    from app.feeds.redis import RedisFeedLedger  # noqa: PLC0415
+
+    return RedisFeedLedger(settings.reservations_url)
+
+
+def _partners(settings: Settings, clock: Clock) -> PartnerDirectory:
+    if settings.reservations_url is None:
+        return EmbeddedPartners(settings.data_dir / "partners.sqlite", clock)
+    from app.partners.redis import RedisPartners  # noqa: PLC0415
+
+    return RedisPartners(settings.reservations_url, clock)
+
+
 @asynccontextmanager
 async def open_partners(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[PartnerDirectory]:
     """Open the partners' keys alone; a hub may be serving meanwhile."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    partners = EmbeddedPartners(settings.data_dir / "partners.sqlite", clock)
+    partners = _partners(settings, clock)
     await partners.open()
     try:
         yield partners
@@ -119,10 +163,9 @@ async def open_partners(settings: Settings, clock: Clock = system_clock) -> Asyn
 
 
 @asynccontextmanager
-async def open_ledger(settings: Settings) -> AsyncIterator[FeedLedger]:
+async def open_ledger(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[FeedLedger]:
     """Open the feeds' reports alone; a hub may be serving meanwhile."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    ledger = EmbeddedFeedLedger(settings.data_dir / "feeds.sqlite")
+    ledger = _ledger(settings, clock)
     await ledger.open()
     try:
         yield ledger

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from app.errors import ChargegraphError
+from app.errors import ChargegraphError, UnavailableError
 from app.model.clock import BEIJING, Instant
 from app.model.feed import FeedReport, RunKind
 from indexers.base import AvailabilityFeed, Feed, Schedule, StationFeed, StatusBatch
+from indexers.lease import RENEW_S, under_lease
 from indexers.pipeline import Ports, PushIntake, run_delta, run_full, run_status
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Runner:
 
     def start(self) -> None:
         """Begin to run every feed, each in a task of its own."""
-        self._tasks = [asyncio.create_task(self._keep_fresh(feed), name=f"feed {feed.feed}") for feed in self._feeds]
+        self._tasks = [asyncio.create_task(self._take_turns(feed), name=f"feed {feed.feed}") for feed in self._feeds]
         self._tasks.append(asyncio.create_task(self._save_push_reports(), name="push reports"))
 
     async def stop(self) -> None:
@@ -72,6 +73,15 @@ class Runner:
                     await intake.save()
                 except ChargegraphError as error:
                     logger.warning("feed %s: the report of its pushes was not saved: %s", feed, error)
+
+    async def _take_turns(self, feed: Feed) -> None:
+        """Keep the feed fresh while this process is the one that may; stand by while another does."""
+        while True:
+            try:
+                await under_lease(self._ports.ledger, feed.feed, lambda: self._keep_fresh(feed))
+            except UnavailableError as error:
+                logger.warning("feed %s: %s", feed.feed, error)
+            await asyncio.sleep(RENEW_S)
 
     async def _keep_fresh(self, feed: Feed) -> None:
         """Run what is due, soonest first. A restart sweeps the status at once: pushes were missed meanwhile."""
