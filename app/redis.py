@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from hashlib import sha1
 from importlib import resources
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -70,7 +70,7 @@ def parse_endpoint(text: str) -> Endpoint:
         raise SettingsError(f"replicas in a Redis URL is a whole number from 0 to {_MOST_REPLICAS}")
     if odd := sorted(name for name in options if name != "db" and not name.startswith("ssl_")):
         raise SettingsError(f"a Redis URL has no option {odd[0]}; there are replicas, db and ssl_…")
-    endpoint = Endpoint(urlunsplit(parts._replace(query=urlencode(options))), int(replicas))
+    endpoint = Endpoint("?".join(filter(None, (text.partition("?")[0], urlencode(options)))), int(replicas))
     try:
         _make_connection(endpoint)
     except (TypeError, ValueError, RedisError) as error:
@@ -84,21 +84,16 @@ def load_scripts(package: str) -> dict[str, str]:
     The first line of each says what it may do (``#!lua flags=no-writes``): the server then refuses, before a script
     begins, what it could not finish.
     """
-    files = {
-        file.name: file.read_text(encoding="utf-8") for file in resources.files(package).iterdir() if _is_lua(file)
-    }
-    shared = [text for name, text in sorted(files.items()) if name.startswith("_")]
+    files = [file for file in resources.files(package).iterdir() if file.name.endswith(".lua")]
+    texts = {file.name.removesuffix(".lua"): file.read_text(encoding="utf-8") for file in files}
+    shared = [text for name, text in sorted(texts.items()) if name.startswith("_")]
     common = "\n".join([resources.files("app").joinpath("redis.lua").read_text(encoding="utf-8"), *shared])
     scripts = {}
-    for name, text in files.items():
+    for name, text in texts.items():
         if not name.startswith("_"):
             flags, _, body = text.partition("\n")
-            scripts[name.removesuffix(".lua")] = f"{flags}\n{common}\n{body}"
+            scripts[name] = f"{flags}\n{common}\n{body}"
     return scripts
-
-
-def _is_lua(file: Any) -> bool:
-    return str(file.name).endswith(".lua")
 
 
 class Link:
@@ -286,11 +281,13 @@ class Redis:
             return answers
         *answers, acknowledged = answers
         if isinstance(acknowledged, ResponseError):
-            return [acknowledged] * len(answers)
-        if acknowledged < self._acknowledging:
+            doubt: Exception = acknowledged
+        elif acknowledged < self._acknowledging:
             missing = f"only {acknowledged} of the {self._acknowledging} replicas that make it safe have the answer"
-            return [UnavailableError(missing, retry_after_s=1.0)] * len(answers)
-        return answers
+            doubt = UnavailableError(missing, retry_after_s=1.0)
+        else:
+            return answers
+        return [answer if isinstance(answer, ResponseError) else doubt for answer in answers]
 
 
 _DURABLE = {

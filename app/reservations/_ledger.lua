@@ -19,14 +19,15 @@ local MGET_AT_ONCE = 1000
 
 local args = cmsgpack.unpack(ARGV[1])
 
--- The server's clock, which never runs backwards here: not over a step, a restart or a fail-over.
+-- The server's clock, which never runs backwards here: not over a step, a restart or a fail-over. `latest` is the
+-- latest time that the process which asks has told anybody.
 local function read_clock()
   local now = args.now
   if not now then
     local time = redis.call('TIME')
     now = tonumber(time[1]) + tonumber(time[2]) / 1e6
   end
-  return math.max(now, tonumber(redis.call('GET', LATEST) or 0))
+  return math.max(now, args.latest, tonumber(redis.call('GET', LATEST) or 0))
 end
 
 local now = read_clock()

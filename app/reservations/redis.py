@@ -108,6 +108,7 @@ class RedisReservations(ReservationStore):
         self._redis = Redis(parse_endpoint(url), load_scripts("app.reservations"), durable=True)
         self._max_live = max_live
         self._clock = clock
+        self._latest: Instant = 0.0
         self._follower: Follower | None = None
 
     async def open(self) -> None:
@@ -192,19 +193,19 @@ class RedisReservations(ReservationStore):
         rows = await self._run(
             "list", partner_id=partner_id, live_only=live_only, first=first, listed_s=LISTED_S, **before
         )
-        found = sorted(_read_list(rows), key=_position, reverse=True)
+        found = sorted(self._read_list(rows), key=_position, reverse=True)
         return [reservation for reservation in found if after is None or _position(reservation) < after][:first]
 
     async def list_live(self) -> list[Reservation]:
         """Return every live reservation of every partner."""
-        return _read_list(await self._run("live"))
+        return self._read_list(await self._run("live"))
 
     async def follow(self, on_change: OnChange) -> None:
         """Tell every live reservation, then every change of any hub, until ``close``. Raises UnavailableError."""
 
         async def load(link: Link) -> None:
             rows = await link.ask_one(self._redis.command("live", self._pack({})))
-            on_change(_read_list(rows), complete=True)
+            on_change(self._read_list(rows), complete=True)
 
         def take(entry: Mapping[bytes, bytes]) -> None:
             on_change([_reservations.decode(entry[b"reservation"])], complete=False)
@@ -228,12 +229,20 @@ class RedisReservations(ReservationStore):
         return answer.outcome()
 
     async def _ask(self, script: str, **arguments: Any) -> _Answer:
-        return _answers.decode(await self._run(script, **arguments))
+        answer = _answers.decode(await self._run(script, **arguments))
+        self._latest = max(self._latest, answer.now)
+        return answer
+
+    def _read_list(self, rows: list[bytes]) -> list[Reservation]:
+        now = _instants.decode(rows[0])
+        self._latest = max(self._latest, now)
+        return [as_of(_reservations.decode(row), now) for row in rows[1:]]
 
     async def _run(self, script: str, **arguments: Any) -> Any:
         return await self._redis.run(script, self._pack(arguments))
 
     def _pack(self, arguments: dict[str, Any]) -> bytes:
+        arguments["latest"] = self._latest
         if self._clock is not None:
             arguments["now"] = self._clock()
         return msgspec.msgpack.encode(arguments)
@@ -252,8 +261,3 @@ def _known_or_no_id(text: str) -> str:
 
 def _position(reservation: Reservation) -> tuple[Instant, str]:
     return reservation.created_at, reservation.id
-
-
-def _read_list(rows: list[bytes]) -> list[Reservation]:
-    now = _instants.decode(rows[0])
-    return [as_of(_reservations.decode(row), now) for row in rows[1:]]
