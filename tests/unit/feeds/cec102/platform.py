@@ -67,6 +67,11 @@ class MemoryLedger(FeedLedger):
     async def save_note(self, feed: str, name: str, value: bytes) -> None:
         self.notes[feed, name] = value
 
+    async def take_lease(self, feed: str, owner: str, ttl_s: float) -> int | None:
+        return 1
+
+    async def end_lease(self, feed: str, owner: str) -> None: ...
+
 
 def station(number: int, **changes: Any) -> dict[str, Any]:
     """A StationInfo with one gun."""
