@@ -1,13 +1,17 @@
 """One table of settings, read from the environment; a name that begins like ours and is not in it is an error."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from app.errors import SettingsError
 
 PREFIX = "CHARGEGRAPH_"
+DEFAULT_INDEX_PREFIX = "chargegraph"
+_INDEX_PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -45,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     data_dir: Path
     station_index_urls: tuple[str, ...]
+    station_index_prefix: str
     live_url: str | None
     reservations_url: str | None
     host: str
@@ -78,9 +83,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if inbound_path and not inbound_path.startswith("/"):
         msg = f"CHARGEGRAPH_INBOUND_PATH is {inbound_path!r}; it must begin with a slash"
         raise SettingsError(msg)
+    nodes = _urls("CHARGEGRAPH_STATION_INDEX_URL", values, "http", "https")
     return Settings(
         data_dir=Path(values["CHARGEGRAPH_DATA_DIR"]),
-        station_index_urls=_urls("CHARGEGRAPH_STATION_INDEX_URL", values, "http", "https"),
+        station_index_urls=tuple(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, nodes)),
+        station_index_prefix=_index_prefix("CHARGEGRAPH_STATION_INDEX_URL", nodes),
         live_url=_url("CHARGEGRAPH_LIVE_URL", values),
         reservations_url=_url("CHARGEGRAPH_RESERVATIONS_URL", values),
         host=values["CHARGEGRAPH_HOST"],
@@ -101,6 +108,18 @@ def _urls(name: str, values: Mapping[str, str], *schemes: str) -> tuple[str, ...
             msg = f"{name} names an address that does not begin with {' or '.join(f'{each}://' for each in schemes)}"
             raise SettingsError(msg)
     return urls
+
+
+def _index_prefix(name: str, nodes: tuple[str, ...]) -> str:
+    prefixes = {urlsplit(node).path.strip("/") for node in nodes} - {""}
+    if len(prefixes) > 1:
+        msg = f"{name} has different paths: {', '.join(sorted(prefixes))}; the nodes are of one cluster"
+        raise SettingsError(msg)
+    prefix = prefixes.pop() if prefixes else DEFAULT_INDEX_PREFIX
+    if not _INDEX_PREFIX.fullmatch(prefix):
+        msg = f"{name} has the path {prefix!r}; indices' names hold small letters, digits and hyphens"
+        raise SettingsError(msg)
+    return prefix
 
 
 def _url(name: str, values: Mapping[str, str]) -> str | None:

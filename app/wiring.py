@@ -123,7 +123,7 @@ def _station_index(settings: Settings, board: LiveBoard) -> StationIndex:
         return EmbeddedIndex(settings.data_dir / "stations.sqlite", board)
     from app.index.elasticsearch import ElasticsearchIndex  # noqa: PLC0415
 
-    return ElasticsearchIndex(settings.station_index_urls, board)
+    return ElasticsearchIndex(settings.station_index_urls, board, settings.station_index_prefix)
 
 
 def _reservations(settings: Settings, clock: Clock) -> ReservationStore:
