@@ -144,8 +144,13 @@ def _pack_connectors(station: Station) -> bytes:
 
 def pack_stations(feed: str, stations: Sequence[Station]) -> list[PackedStation]:
     """Pack stations of one feed; of two with one id the later stays. Raises ValueError for one of another feed."""
+    return [pack_station(station) for station in distinct_stations(feed, stations)]
+
+
+def distinct_stations(feed: str, stations: Sequence[Station]) -> list[Station]:
+    """Return stations of one feed; of two with one id the later. Raises ValueError for one of another feed."""
     prefix = f"{feed}:"
     for station in stations:
         if station.feed != feed or not station.id.startswith(prefix):
             raise ValueError(f"station {station.id!r} of feed {station.feed!r} does not belong to feed {feed!r}")
-    return [pack_station(station) for station in {station.id: station for station in stations}.values()]
+    return list({station.id: station for station in stations}.values())

@@ -112,10 +112,19 @@ class Region:
     def spans(self, columns: Columns) -> list[Span]:
         """Return the ranges that hold every station in the polygons."""
         spans: list[Span] = []
+        for box in self.boxes():
+            spans.extend(box_spans(columns, box))
+        return _united(spans)
+
+    def boxes(self) -> list[BoundingBox]:
+        """Return boxes, none over the antimeridian, that hold the polygons."""
+        boxes = []
         for outer, _ in self._polygons:
             west, south, east, north = (float(edge) for edge in shapely.bounds(outer))
-            spans.extend(_spans(columns, south, north, _longitudes(west, east)))
-        return _united(spans)
+            boxes += [
+                BoundingBox(west=low, south=south, east=high, north=north) for low, high in _longitudes(west, east)
+            ]
+        return boxes
 
     def contains(self, lon: FloatArray, lat: FloatArray) -> BoolArray:
         """Tell which positions are in one of the polygons."""
