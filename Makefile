@@ -4,12 +4,13 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types imports tests format lock schema dev clean
+.PHONY: help demo servers test lint types imports tests format lock schema dev clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 SOURCES := app indexers schema tests
-# How many processes run the tests; what follows the command of `make demo` (make demo ARGS="--port 9000").
+# How many processes run the tests; what follows the command of `make demo` and `make servers`
+# (make demo ARGS="--port 9000").
 WORKERS ?= 2
 ARGS ?=
 
@@ -21,6 +22,9 @@ help: ## list the targets
 
 demo: $(VENV)/.installed ## nine operators, indexed and served, until Ctrl-C
 	@$(PY) -m app demo $(ARGS)
+
+servers: dev ## real Elasticsearch and Redis servers until Ctrl-C (ARGS="--cluster --replica": more of them)
+	@$(PY) -m tests.servers $(ARGS)
 
 test: lint types imports tests ## lint, types, import contracts, guards and tests: what CI runs
 

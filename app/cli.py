@@ -111,10 +111,11 @@ def sandbox(
     pushes_per_s: Annotated[float, typer.Option(help="Most pushes a second.", min=0.0, max=10_000.0)] = 5.0,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line instead of shell exports.")] = False,
+    until_eof: Annotated[bool, typer.Option("--until-eof", help="End when standard input does, too.")] = False,
 ) -> None:
     """Run nine operators and an OCPI party to try against, over one seeded nation of stations, until Ctrl-C."""
     config = SandboxConfig(seed=seed, station_count=stations, port=port, push_to=push_to, pushes_per_s=pushes_per_s)
-    run_sandbox(config, as_json=as_json)
+    run_sandbox(config, as_json=as_json, until_eof=until_eof)
 
 
 @app.command()

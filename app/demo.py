@@ -93,7 +93,7 @@ def _port(settings: Settings) -> int:
 @asynccontextmanager
 async def _sandbox(stations: int, seed: int) -> AsyncIterator[tuple[str, dict[str, str]]]:
     """Run the operators in a process of their own, so that they cost the hub nothing and share nothing with it."""
-    command = ("-m", "app", "sandbox", "--json", "--stations", str(stations), "--seed", str(seed))
+    command = ("-m", "app", "sandbox", "--json", "--until-eof", "--stations", str(stations), "--seed", str(seed))
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdin=PIPE, stdout=PIPE, start_new_session=True
     )
@@ -140,7 +140,7 @@ Paste this into another terminal:
 curl -s {url}/graphql -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
   -d '{body}'
 
-Or open the IDE, which works offline:  {url}/graphql#key={key}
+Or open the IDE, which works offline:  {url}/graphql#key={key}&lon={variables["lon"]}&lat={variables["lat"]}
 The operators' platforms, to try your own client against:  {sandbox_url}/
 
 Ctrl-C stops everything.""",

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from app.errors import ChargegraphError, SettingsError
 from app.settings import Settings
 from app.web.asgi import build_app
+from app.web.protocol import BoundedHttpProtocol
 from app.wiring import Hub, open_hub
 
 Started = Callable[[Hub, str], Awaitable[None]]
@@ -46,6 +47,7 @@ async def readiness(hub: Hub) -> dict[str, bool]:
         "index": await answers(hub.ports.index.count_stations()),
         "live": await answers(hub.ports.board.flush()),
         "reservations": await answers(hub.services.booking.now()),
+        "partners": await answers(hub.partners.list_keys()),
     }
 
 
@@ -57,6 +59,7 @@ async def serve(settings: Settings, environment: Mapping[str, str], started: Sta
         server = _Server(
             uvicorn.Config(
                 build(hub),
+                http=BoundedHttpProtocol,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

@@ -43,8 +43,20 @@ class Hub(msgspec.Struct, frozen=True, kw_only=True):
     runner: Runner
 
     def inbound(self) -> dict[str, InboundFeed]:
-        """Return the feeds whose operators call us, by the OperatorID that they call with."""
-        return {feed.inbound_party: feed for feed in self.feeds if isinstance(feed, InboundFeed)}
+        """Return the feeds whose operators call us, by the OperatorID that they call with.
+
+        Raises SettingsError when two feeds have the same.
+        """
+        feeds: dict[str, InboundFeed] = {}
+        for feed in self.feeds:
+            if isinstance(feed, InboundFeed):
+                other = feeds.setdefault(feed.inbound_party, feed)
+                if other is not feed:
+                    raise SettingsError(
+                        f"the operators of the feeds {other.feed} and {feed.feed} call us with the same OperatorID, "
+                        f"{feed.inbound_party}: give one of them another in serve.operator_id"
+                    )
+        return feeds
 
 
 @asynccontextmanager

@@ -6,8 +6,10 @@ exchange, the bytes of a body before and after decompression. Nothing is followe
 """
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
@@ -54,7 +56,7 @@ class HttpSource:
         self._max_body_bytes = max_body_bytes
         limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight, keepalive_expiry=30.0)
         self._client = httpx.AsyncClient(
-            transport=transport or httpx.AsyncHTTPTransport(limits=limits, trust_env=False),
+            transport=transport or httpx.AsyncHTTPTransport(verify=_trusted(), limits=limits, trust_env=False),
             timeout=httpx.Timeout(timeout_s),
             headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip, deflate"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -114,6 +116,12 @@ class HttpSource:
         if unpack is not None and received:
             unpack.finish()
         return bytes(body)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Read the certificates that we trust once: it takes longer than all else that a feed needs to begin."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def feed_error(error: Exception, method: str) -> FeedError:

@@ -22,6 +22,8 @@ KEPT_SHARE = 0.9
 MAX_EVSES_A_STATION = 2_000
 STATUS_PAGES_A_CALL = 20
 DELTA_OVERLAP_S = 120.0
+STATIONS_A_WRITE = 5_000
+"""A change of the index has a price of its own: what a delta brings is written in parts of this size."""
 CURSOR_NOTE = "stations-since"
 
 Progress = Callable[[str, int, int | None], None]
@@ -162,15 +164,28 @@ async def run_delta(feed: StationFeed, ports: Ports, progress: Progress = no_pro
         return await run_full(feed, ports, progress)
     tally = _Tally(feed.feed, RunKind.DELTA, ports.clock())
     since = float(cursor) - DELTA_OVERLAP_S
+    stations: list[Station] = []
+    statuses: list[EvseStatus] = []
+
+    async def write() -> None:
+        tally.add_summary(await ports.index.upsert_stations(feed.feed, stations))
+        await _record(ports, statuses, tally)
+        stations.clear()
+        statuses.clear()
+
     try:
         async for batch in feed.stations(since):
             tally.take_batch(batch)
-            tally.add_summary(await ports.index.upsert_stations(feed.feed, _accepted(feed, batch.stations, tally)))
+            stations.extend(_accepted(feed, batch.stations, tally))
+            statuses.extend(batch.statuses)
             await ports.index.save_operators(batch.operators)
-            await _record(ports, batch.statuses, tally)
+            if len(stations) >= STATIONS_A_WRITE:
+                await write()
             progress(feed.feed, tally.received, tally.expected)
     except FeedError as error:
         tally.error = str(error)
+    if stations or statuses:
+        await write()
     if tally.error is None and tally.incomplete is None:
         await _save_cursor(ports, tally)
     return await _finish(ports, tally)

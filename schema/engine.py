@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
     def changes(self, operation_name: str | None) -> bool:
         """Tell whether the operation that the request selects is a mutation."""
-        if operation_name:
+        if operation_name is not None:
             chosen = self.operations.get(operation_name)
         else:
             chosen = next(iter(self.operations.values())) if len(self.operations) == 1 else None
@@ -80,7 +80,7 @@ class Engine:
         if excess is not None:
             return _refused([excess], ErrorCode.GRAPHQL_VALIDATION_FAILED)
         if errors := validate(self._schema, document, max_errors=MAX_ERRORS):
-            return _refused(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
+            return _refused(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED, document)
         operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
         plan = Plan(document, {node.name.value if node.name else "": node for node in operations})
         self._remember(text, plan)
@@ -122,5 +122,5 @@ def _answered(result: ExecutionResult) -> Answer:
     return Answer({"data": result.data, "errors": shown}, executed=True)
 
 
-def _refused(errors: list[GraphQLError], code: ErrorCode) -> Answer:
-    return Answer({"errors": [request_error(error, code) for error in errors[:MAX_ERRORS]]}, executed=False)
+def _refused(errors: list[GraphQLError], code: ErrorCode, document: DocumentNode | None = None) -> Answer:
+    return Answer({"errors": [request_error(error, code, document) for error in errors[:MAX_ERRORS]]}, executed=False)

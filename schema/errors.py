@@ -10,14 +10,16 @@ from enum import Enum
 from secrets import token_hex
 from typing import Any
 
-from graphql import GraphQLError
+from graphql import ArgumentNode, DocumentNode, GraphQLError, Node, ObjectFieldNode, print_ast
 
 from app.errors import InvalidInputError, NotAllowedError, UnavailableError
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_ERRORS = 20
 _ERROR_ID_BYTES = 8
-_PLACE = re.compile(r"at '([^']{1,100})'|Variable '\$([^']{1,100})'|Argument '([^']{1,100})'")
+_AWAY = "Something that this needs does not answer now; try again later."
+_PLACE = re.compile(r"(?:Variable '\$|Argument ')([^']{1,200})'(?: has invalid(?: default)? value at ([^: ]{1,200}):)?")
+_REQUIRED = re.compile(r"Argument '[^']*\((\w+):\)' of type '[^']*' is required")
 
 logger = logging.getLogger("chargegraph.schema")
 
@@ -39,13 +41,11 @@ def error_body(code: ErrorCode, message: str, **extensions: Any) -> dict[str, An
     return {"message": message, "extensions": {"code": code.value, **extensions}}
 
 
-def request_error(error: GraphQLError, code: ErrorCode) -> dict[str, Any]:
-    """Return an error of a request that was not executed."""
+def request_error(error: GraphQLError, code: ErrorCode, document: DocumentNode | None = None) -> dict[str, Any]:
+    """Return an error of a request that was not executed, with the argument or variable that it is about."""
     extensions: dict[str, Any] = {"code": code.value}
-    if isinstance(error.original_error, InvalidInputError):
-        extensions["field"] = error.original_error.field
-    elif found := _PLACE.search(error.message):
-        extensions["field"] = next(group for group in found.groups() if group)
+    if field := _field_of(error.message) or _field_at(error, document):
+        extensions["field"] = field
     return _with_place(error, error.message, extensions)
 
 
@@ -58,8 +58,11 @@ def field_error(error: GraphQLError) -> dict[str, Any]:
         case NotAllowedError() as refused:
             return _with_place(error, str(refused), {"code": ErrorCode.FORBIDDEN.value})
         case UnavailableError() as absent:
-            return _with_place(error, str(absent), _absence(absent))
+            return _with_place(error, _AWAY, _absence(absent))
         case None:
+            return request_error(error, ErrorCode.BAD_USER_INPUT)
+        case GraphQLError() if _field_of(error.message):
+            # A variable that is null where the argument has a default: only execution finds it.
             return request_error(error, ErrorCode.BAD_USER_INPUT)
         case unforeseen:
             return _with_place(error, "Something went wrong on our side.", _logged(unforeseen))
@@ -67,7 +70,7 @@ def field_error(error: GraphQLError) -> dict[str, Any]:
 
 def unavailable_error(absent: UnavailableError) -> dict[str, Any]:
     """Return the error of a request that something needed for all of it could not serve."""
-    return {"message": str(absent)[:MAX_MESSAGE_CHARACTERS], "extensions": _absence(absent)}
+    return {"message": _AWAY, "extensions": _absence(absent)}
 
 
 def internal_error(unforeseen: BaseException) -> dict[str, Any]:
@@ -75,7 +78,38 @@ def internal_error(unforeseen: BaseException) -> dict[str, Any]:
     return {"message": "Something went wrong on our side.", "extensions": _logged(unforeseen)}
 
 
+def _field_of(message: str) -> str | None:
+    """Return the argument or variable that a message of graphql-core names, with the place inside it."""
+    if required := _REQUIRED.match(message):
+        return required[1]
+    found = _PLACE.match(message)
+    return None if found is None else found[1] + (found[2] or "")
+
+
+def _field_at(error: GraphQLError, document: DocumentNode | None) -> str | None:
+    """Return the path of the argument in which an error of a document stands."""
+    if document is None or not error.nodes:
+        return None
+    place = error.nodes[0]
+    # A list or an object where a scalar belongs is reported as a copy that has no place: it is known by its text.
+    text = print_ast(place) if place.loc is None else None
+    waiting: list[tuple[Node, tuple[str, ...]]] = [(document, ())]
+    while waiting:
+        node, names = waiting.pop()
+        if isinstance(node, ArgumentNode | ObjectFieldNode):
+            names = (*names, node.name.value)
+        if node is place or (text is not None and type(node) is type(place) and print_ast(node) == text):
+            return ".".join(names) or None
+        for key in node.keys:
+            inner = getattr(node, key)
+            parts = inner if isinstance(inner, tuple) else (inner,)
+            waiting.extend((part, names) for part in parts if isinstance(part, Node))
+    return None
+
+
 def _absence(absent: UnavailableError) -> dict[str, Any]:
+    """Log which store it is, and why: that is no caller's business."""
+    logger.warning("unavailable: %s", absent)
     extensions: dict[str, Any] = {"code": ErrorCode.UNAVAILABLE.value}
     if absent.retry_after_s is not None:
         extensions["retryAfterS"] = absent.retry_after_s

@@ -107,10 +107,14 @@ def read_box(box: BoundingBoxInput, datum: Datum) -> geo.BoundingBox:
     north_east = read_position("box", box.east, box.north, datum)
     if box.south > box.north:
         raise InvalidInputError("box.south", f"{box.south} lies north of north, {box.north}")
+    west, east = south_west.lon, north_east.lon
+    if (west > east) != (box.west > box.east):
+        # Corners are moved by different amounts: a narrow box must not become one round the Earth, or the reverse.
+        west, east = east, west
     return geo.BoundingBox(
-        west=south_west.lon,
+        west=west,
         south=min(south_west.lat, north_east.lat),
-        east=north_east.lon,
+        east=east,
         north=max(south_west.lat, north_east.lat),
     )
 
@@ -126,7 +130,7 @@ def read_polygons(geometry: object, datum: Datum) -> tuple[Rings, ...]:
     if unknown := set(geometry) - {"type", "coordinates", "bbox"}:
         raise InvalidInputError("polygon", f"unknown members: {', '.join(sorted(map(str, unknown)))[:100]}")
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-    if kind not in {"Polygon", "MultiPolygon"}:
+    if not isinstance(kind, str) or kind not in {"Polygon", "MultiPolygon"}:
         raise InvalidInputError("polygon.type", "only Polygon and MultiPolygon are areas")
     place = "polygon.coordinates"
     parts = [coordinates] if kind == "Polygon" else _list(place, coordinates)

@@ -4,7 +4,6 @@ A cursor is base64url of JSON [version, digest of the search, order key, id]: st
 every process and after every restart. It is no secret and grants nothing: a made-up one is a position like any other.
 """
 
-import binascii
 import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import blake2b
@@ -55,8 +54,19 @@ def page_size(first: int) -> int:
 
 def digest_of(*arguments: Any) -> str:
     """Return a short digest of the arguments that decide what a search finds and in which order."""
-    packed = msgspec.json.encode(arguments, order="deterministic")
+    packed = msgspec.json.encode([_with_sorted_sets(argument) for argument in arguments], order="deterministic")
     return urlsafe_b64encode(blake2b(packed, digest_size=_DIGEST_BYTES).digest()).decode()
+
+
+def _with_sorted_sets(argument: Any) -> Any:
+    """Return a Struct's members with sets as sorted lists; msgspec itself cannot sort enums."""
+    if not isinstance(argument, msgspec.Struct):
+        return argument
+    members = msgspec.structs.asdict(argument)
+    return {
+        name: sorted(msgspec.to_builtins(value)) if isinstance(value, frozenset) else value
+        for name, value in members.items()
+    }
 
 
 def write_cursor(digest: str, key: float, item_id: str) -> str:
@@ -73,7 +83,7 @@ def read_cursor(after: str | None, digest: str) -> Cursor | None:
             raise InvalidInputError("after", "this is not a cursor that was given out here")
         padded = after.encode("ascii") + b"=" * (-len(after) % 4)
         cursor = msgspec.json.decode(urlsafe_b64decode(padded), type=Cursor)
-    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError) as error:
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise InvalidInputError("after", "this is not a cursor that was given out here") from error
     if cursor.version != _VERSION or not math.isfinite(cursor.key) or len(cursor.id) > MAX_ID_CHARACTERS:
         raise InvalidInputError("after", "this is not a cursor that was given out here")

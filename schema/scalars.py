@@ -31,7 +31,7 @@ def _no_date_time(value: object) -> float:
 
 def _geo_json(value: object) -> Any:
     if not isinstance(value, dict):
-        raise GraphQLError("a GeoJSON geometry is an object with the members type and coordinates")
+        raise TypeError("a GeoJSON geometry is an object with the members type and coordinates")
     return value
 
 

@@ -429,8 +429,6 @@ def in_one_line(address: model.Address) -> str | None:
     else:
         place = " ".join(part for part in (address.postal_code, address.city) if part)
         parts, separator = [address.text, place, address.region, address.country], ", "
-    stated = [part for part in parts if part]
-    fresh = [
-        part for number, part in enumerate(stated) if not any(part in o for o in stated[:number] + stated[number + 1 :])
-    ]
+    stated = list(dict.fromkeys(part for part in parts if part))
+    fresh = [part for part in stated if not any(part in other for other in stated if other != part)]
     return separator.join(fresh) or None

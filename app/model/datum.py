@@ -27,11 +27,11 @@ class Datum(Enum):
 
 def to_wgs84(lon: float, lat: float, datum: Datum) -> Point:
     """Return the position in WGS-84, exact to a millimetre against the forward formula."""
-    if datum is Datum.BD09:
-        lon, lat = _inverse(lon, lat, _gcj02_to_bd09)
-    if datum is not Datum.WGS84 and _applies(lon, lat):
-        lon, lat = _inverse(lon, lat, _wgs84_to_gcj02)
-    return Point(lon=lon, lat=lat)
+    if datum is Datum.WGS84:
+        return Point(lon=lon, lat=lat)
+    gcj02 = _inverse(lon, lat, _gcj02_to_bd09) if datum is Datum.BD09 else (lon, lat)
+    wgs84 = _inverse(*gcj02, _wgs84_to_gcj02)
+    return Point(lon=wgs84[0], lat=wgs84[1]) if _applies(*wgs84) else Point(lon=lon, lat=lat)
 
 
 def from_wgs84(point: Point, datum: Datum) -> tuple[float, float]:

@@ -31,6 +31,7 @@ _KEY = re.compile(
     rf"(cg_([0-9a-z]{{{_KEY_ID_CHARACTERS}}})_([0-9A-Za-z]{{{_SECRET_CHARACTERS}}}))"
     rf"([0-9A-Za-z]{{{_CHECKSUM_CHARACTERS}}})"
 )
+_KEY_ID = re.compile(rf"[0-9a-z]{{{_KEY_ID_CHARACTERS}}}")
 _PARTNER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _SCHEMA = """
@@ -119,6 +120,8 @@ class EmbeddedPartners(PartnerDirectory):
 
     async def revoke_key(self, key_id: str) -> bool:
         """End a key for good; False when there is no such key or it was revoked before."""
+        if not _KEY_ID.fullmatch(key_id):
+            return False
         now = self._clock()
 
         def revoke(connection: sqlite3.Connection) -> bool:

@@ -4,6 +4,8 @@ Operators without a reservation interface (all of T/CEC 102) are answered for by
 reservation says so: ``Guarantee.HUB_HOLD``.
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable
 from hashlib import sha256
 
@@ -27,6 +29,8 @@ from app.model.reservation import (
 from app.reservations.base import Command, ReservationStore
 from app.services.station_search import EvseView, StationSearch
 from app.services.viewer import Viewer
+
+logger = logging.getLogger("chargegraph.booking")
 
 
 class Booking:
@@ -94,10 +98,16 @@ class Booking:
         return await self._store.reserve(command, evse_id, hold_s, Guarantee.HUB_HOLD)
 
     async def _answer(self, work: Awaitable[Outcome]) -> Outcome:
+        """Finish even when the caller gives up waiting: what the store grants, the board shows."""
+        return await asyncio.shield(asyncio.ensure_future(self._finish(work)))
+
+    async def _finish(self, work: Awaitable[Outcome]) -> Outcome:
         try:
             outcome = await work
         except UnavailableError as error:
-            return Outcome(refusals=(Refusal(RefusalCode.UNAVAILABLE, f"{error}; repeat with the same key"),))
+            logger.warning("unavailable: %s", error)
+            message = "a store does not answer now; repeat this later with the same idempotency key"
+            return Outcome(refusals=(Refusal(RefusalCode.UNAVAILABLE, message),))
         if outcome.reservation is not None:
             self._show(outcome.reservation)
         return outcome

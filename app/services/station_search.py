@@ -1,6 +1,6 @@
 """Find stations and say what is free there, honestly."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -72,6 +72,7 @@ class StationSearch:
         self._index = index
         self._board = board
         self._clock = clock
+        self._feeds = frozenset(feed.id for feed in feeds)
         self._live_feeds = frozenset(feed.id for feed in feeds if feed.has_live_status)
 
     async def search(
@@ -83,11 +84,9 @@ class StationSearch:
         visible = msgspec.structs.replace(wanted, hidden_feeds=wanted.hidden_feeds | viewer.hidden_feeds)
         page = await self._index.search(Search(where=where, filter=visible, first=first, at=at, after=after))
         stations = await self._index.find_stations([hit.station_id for hit in page.hits])
-        found = tuple(
-            Found(self._view(viewer, station, at), hit.distance_m)
-            for hit, station in zip(page.hits, stations, strict=True)
-            if station is not None
-        )
+        views = self._views(viewer, stations, at)
+        # Between the two questions a feed may have withdrawn a station.
+        found = tuple(Found(views[hit.station_id], hit.distance_m) for hit in page.hits if hit.station_id in views)
         return FoundPage(found, page.total_count, page.has_next)
 
     async def find_stations(self, viewer: Viewer, station_ids: Sequence[str]) -> list[StationView | None]:
@@ -96,10 +95,8 @@ class StationSearch:
         if len(station_ids) > MAX_IDS:
             raise InvalidInputError("ids", f"{len(station_ids)} ids are more than {MAX_IDS}; ask in several requests")
         at = self._clock()
-        return [
-            self._view(viewer, station, at) if station is not None and self._visible(viewer, station) else None
-            for station in await self._index.find_stations(station_ids)
-        ]
+        views = self._views(viewer, await self._index.find_stations(station_ids), at)
+        return [views.get(station_id) for station_id in station_ids]
 
     async def find_evses(self, viewer: Viewer, evse_ids: Sequence[str]) -> list[EvseView | None]:
         """Return the Evses in the order asked for, None for those that are unknown or not for this viewer."""
@@ -113,31 +110,33 @@ class StationSearch:
         return [by_evse.get(evse_id) for evse_id in evse_ids]
 
     async def list_operators(self, viewer: Viewer) -> list[Operator]:
-        """Return the operators whose feeds the viewer may see."""
+        """Return the operators whose feeds the viewer may see; those of a feed that is gone outlive its stations."""
         viewer.require(Scope.DISCOVER)
-        return [operator for operator in await self._index.list_operators() if operator.feed not in viewer.hidden_feeds]
+        visible = self._feeds - viewer.hidden_feeds
+        return [operator for operator in await self._index.list_operators() if operator.feed in visible]
 
     def _visible(self, viewer: Viewer, station: Station) -> bool:
         return (
             station.published and station.feed not in viewer.hidden_feeds and station.presence is not Presence.REMOVED
         )
 
-    def _view(self, viewer: Viewer, station: Station, at: Instant) -> StationView:
-        evse_ids = [evse.id for evse in station.evses]
-        statuses = self._board.find(evse_ids)
-        holds = self._board.holds(evse_ids, at)
-        shown = station
-        if station.feed in viewer.priceless_feeds:
-            shown = msgspec.structs.replace(station, fees=NO_FEES)
-        return StationView(
-            station=shown,
-            evses=tuple(
-                self._evse_view(station, evse, status, at, held=held)
-                for evse, status, held in zip(station.evses, statuses, holds, strict=True)
-            ),
-            open_now=is_open(station.hours, at, station.time_zone),
-            at=at,
-        )
+    def _views(self, viewer: Viewer, stations: Iterable[Station | None], at: Instant) -> dict[str, StationView]:
+        """Show those that the viewer may see, by id; the board is asked once for the Evses of all of them."""
+        seen = [station for station in stations if station is not None and self._visible(viewer, station)]
+        evse_ids = [evse.id for station in seen for evse in station.evses]
+        statuses = iter(self._board.find(evse_ids))
+        holds = iter(self._board.holds(evse_ids, at))
+        return {
+            station.id: StationView(
+                station=_without_fees(station) if station.feed in viewer.priceless_feeds else station,
+                evses=tuple(
+                    self._evse_view(station, evse, next(statuses), at, held=next(holds)) for evse in station.evses
+                ),
+                open_now=is_open(station.hours, at, station.time_zone),
+                at=at,
+            )
+            for station in seen
+        }
 
     def _evse_view(
         self, station: Station, evse: Evse, status: EvseStatus | None, at: Instant, *, held: bool
@@ -162,3 +161,7 @@ class StationSearch:
             stale=stale,
             held=held,
         )
+
+
+def _without_fees(station: Station) -> Station:
+    return msgspec.structs.replace(station, fees=NO_FEES)

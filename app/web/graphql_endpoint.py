@@ -19,8 +19,10 @@ from app.services.viewer import Viewer
 from app.web import ide
 from app.web.auth import CHALLENGE, Doorkeeper
 from app.web.http import (
+    BODY_DEADLINE_S,
     JSON,
     BodyTooLargeError,
+    BodyTooSlowError,
     ClientGoneError,
     header,
     is_json,
@@ -73,7 +75,7 @@ class GraphQLEndpoint:
         ide_page: bool,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """Take what is asked, who may ask, and how long a request and its body may be."""
+        """Take what is asked, who may ask, and how long a body and the answer's making may be."""
         self._services = services
         self._doorkeeper = doorkeeper
         self._engine = Engine()
@@ -89,16 +91,15 @@ class GraphQLEndpoint:
         accept = header(scope, b"accept")
         media_type = negotiate(accept, MEDIA_TYPES, default=JSON)
         try:
-            async with asyncio.timeout(self._deadline_s):
-                status, body, headers = await self._answer(scope, receive, media_type)
+            status, body, headers = await self._answer(scope, receive, media_type)
         except ClientGoneError:
             return
         except _RefusedError as refused:
             status, body, headers = refused.status, refused.body, refused.headers
         except TimeoutError:
-            message = f"the answer took longer than {self._deadline_s:g} s; whether a mutation happened is not known"
-            absent = UnavailableError(f"{message}: repeat it with the same idempotency key", 1.0)
-            status, body, headers = 503, {"errors": [unavailable_error(absent)]}, ((b"retry-after", b"1"),)
+            message = f"the answer took longer than {self._deadline_s:g} s; repeat a mutation with its idempotency key"
+            error = error_body(ErrorCode.UNAVAILABLE, message, retryAfterS=1.0)
+            status, body, headers = 503, {"errors": [error]}, ((b"retry-after", b"1"),)
         except UnavailableError as absent:
             status, body, headers = 503, {"errors": [unavailable_error(absent)]}, ()
         except Exception as unforeseen:  # noqa: BLE001 - the border: nothing of it may reach a client
@@ -118,7 +119,8 @@ class GraphQLEndpoint:
         if media_type is None:
             raise _RefusedError(406, f"Accept: answers are {' or '.join(MEDIA_TYPES)}")
         request = _read_query_string(scope) if method == "GET" else _read_json(await self._read_body(scope, receive))
-        answer = await self._execute(request, viewer, queries_only=method == "GET")
+        async with asyncio.timeout(self._deadline_s):
+            answer = await self._execute(request, viewer, queries_only=method == "GET")
         status = 200 if answer.executed or media_type == JSON else 400
         return status, answer.body, ()
 
@@ -131,15 +133,19 @@ class GraphQLEndpoint:
             return await read_body(scope, receive, self._max_body_bytes)
         except BodyTooLargeError:
             raise _RefusedError(413, f"the body is larger than {self._max_body_bytes} bytes") from None
+        except BodyTooSlowError:
+            raise _RefusedError(408, f"the body was not complete after {BODY_DEADLINE_S:g} s") from None
 
     async def _execute(self, request: GraphQLRequest, viewer: Viewer, *, queries_only: bool) -> Answer:
         plan = self._engine.plan(request.query)
         if isinstance(plan, Answer):
             return plan
-        if queries_only and plan.changes(request.operationName):
+        # Forms send an empty name where they mean none.
+        operation_name = request.operationName or None
+        if queries_only and plan.changes(operation_name):
             raise _RefusedError(405, "a mutation needs POST", ErrorCode.BAD_USER_INPUT, (b"allow", b"POST"))
         context = Context(self._services, viewer)
-        return await self._engine.execute(plan, request.operationName, request.variables, context)
+        return await self._engine.execute(plan, operation_name, request.variables, context)
 
 
 def _is_browser(scope: Scope) -> bool:

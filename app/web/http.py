@@ -1,5 +1,6 @@
 """The little of HTTP that our plain ASGI endpoints need: bounded bodies, bytes out, and content negotiation."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -11,10 +12,15 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 JSON = "application/json"
 UTF8_NAMES = {"utf-8", "utf8"}
+BODY_DEADLINE_S = 10.0
 
 
 class BodyTooLargeError(ChargegraphError):
     """The body is larger than we read."""
+
+
+class BodyTooSlowError(ChargegraphError):
+    """The body was not complete in time."""
 
 
 class ClientGoneError(ChargegraphError):
@@ -28,10 +34,20 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Return the request's body. Raises BodyTooLargeError beyond ``limit`` bytes, ClientGoneError if it breaks off."""
+    """Return the request's body. Raises BodyTooLargeError beyond ``limit`` bytes, BodyTooSlowError after
+    BODY_DEADLINE_S, ClientGoneError if it breaks off.
+    """
     stated = header(scope, b"content-length")
-    if stated is not None and stated.isdigit() and (len(stated) > len(str(limit)) or int(stated) > limit):
+    if stated is not None and stated.isdecimal() and (len(stated) > len(str(limit)) or int(stated) > limit):
         raise BodyTooLargeError
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            return await _receive_all(receive, limit)
+    except TimeoutError:
+        raise BodyTooSlowError from None
+
+
+async def _receive_all(receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:

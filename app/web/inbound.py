@@ -7,7 +7,7 @@ from typing import TypeAlias
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from app.web.http import JSON, BodyTooLargeError, ClientGoneError, read_body
+from app.web.http import JSON, BodyTooLargeError, BodyTooSlowError, ClientGoneError, read_body
 from indexers.base import InboundFeed, StatusBatch
 
 OnPush: TypeAlias = Callable[[str, StatusBatch], Awaitable[None]]
@@ -17,6 +17,7 @@ ENVELOPE_INVALID = 4003
 SYSTEM_ERROR = 500
 MAX_INTERFACE_CHARACTERS = 100
 _OPERATOR_ID = "operatorid"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 logger = logging.getLogger("chargegraph.inbound")
 
@@ -31,6 +32,8 @@ def inbound_router(path: str, feeds: Mapping[str, InboundFeed], on_push: OnPush,
             body = await read_body(request.scope, request.receive, max_body_bytes)
         except BodyTooLargeError:
             return Response(status_code=413)
+        except BodyTooSlowError:
+            return Response(status_code=408)
         except ClientGoneError:
             return Response(status_code=400)
         feed = feeds.get(_caller(body) or "")
@@ -51,7 +54,7 @@ def inbound_router(path: str, feeds: Mapping[str, InboundFeed], on_push: OnPush,
 def _caller(body: bytes) -> str | None:
     """Return the OperatorID of an envelope; some platforms write its name, or all names, with small letters."""
     try:
-        envelope = msgspec.json.decode(body)
+        envelope = msgspec.json.decode(body.removeprefix(_BYTE_ORDER_MARK))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(envelope, dict):

@@ -1,6 +1,7 @@
 """Starts the sandbox: nine T/CEC 102 platforms, their pushers and an OCPI party, in one process on one port."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -28,6 +29,7 @@ from indexers.sandbox.pusher import PushService
 _MAX_BODY_BYTES: Final = 1_048_576
 _MAX_URL_LENGTH: Final = 2000
 _GRACE_S: Final = 2
+_READ_BYTES: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +144,11 @@ async def serve(config: SandboxConfig, started: Callable[[str], None]) -> None:
                 task.result()
 
 
-def run(config: SandboxConfig, *, as_json: bool = False) -> None:
+def run(config: SandboxConfig, *, as_json: bool = False, until_eof: bool = False) -> None:
     """Run a sandbox until Ctrl-C or SIGTERM, and say on stdout where it is and what the hub needs to call it.
 
-    One line of JSON ``{"base_url": …, "environment": {…}}``, or one ``export NAME=value`` a line.
+    One line of JSON ``{"base_url": …, "environment": {…}}``, or one ``export NAME=value`` a line. With ``until_eof``
+    it also ends when its standard input does: whoever started it is gone then, however it ended.
     """
 
     def started(base_url: str) -> None:
@@ -161,6 +164,8 @@ def run(config: SandboxConfig, *, as_json: bool = False) -> None:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signal_number, task.cancel)
+        if until_eof:
+            loop.add_reader(sys.stdin.fileno(), lambda: os.read(sys.stdin.fileno(), _READ_BYTES) or task.cancel())
         with suppress(asyncio.CancelledError):
             await task
 

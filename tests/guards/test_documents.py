@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from graphql import parse, validate
+from graphql import parse, print_ast, validate
 
 _DOCUMENTS = ("README.md", "CONTRIBUTING.md")
 
@@ -19,7 +19,8 @@ def _text(repository: Path, document: str) -> str:
 def _commands(repository: Path, document: str, command: str) -> set[str]:
     """The words after a command, wherever the document has it in code, up to the first that is no plain word."""
     text = _text(repository, document)
-    code = re.findall(r"^```(?:bash|console|sh|shell|text)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    code = [block for language, block in blocks if language in {"", "bash", "console", "sh", "shell", "text"}]
     code += re.findall(r"`([^`\n]+)`", text)
     return {
         found.strip()
@@ -78,6 +79,12 @@ def test_every_query_of_the_documents_is_valid(repository: Path, document: str) 
     if document == "README.md":
         assert queries, "the README shows no query"
     assert {query: errors for query in queries if (errors := validate(schema._schema, parse(query)))} == {}
+
+
+def test_every_query_of_the_readme_is_answered_as_a_golden_one(repository: Path) -> None:
+    golden = {print_ast(parse(path.read_text())) for path in (repository / "tests/golden/queries").glob("*.graphql")}
+    queries = re.findall(r"^```graphql\n(.*?)^```", _text(repository, "README.md"), re.MULTILINE | re.DOTALL)
+    assert not [query for query in queries if print_ast(parse(query)) not in golden]
 
 
 @pytest.mark.parametrize("document", [*_DOCUMENTS, "DECISIONS.md", "CHANGELOG.md"])

@@ -74,7 +74,7 @@ def test_every_platform_gets_everything_once_and_as_declared(repository: Path, l
     for platform in _PLATFORMS:
         installed = _pins(locked, platform)
         assert set(_pins(declared, platform)) <= set(installed), f"run `make lock`: {platform}"
-        assert [name for name, _ in installed] == sorted(names), f"a marker leaves something out: {platform}"
+        assert sorted({name for name, _ in installed} - _SOMETIMES) == sorted(names), f"a marker leaves out: {platform}"
 
 
 def test_development_runs_what_production_runs(repository: Path) -> None:

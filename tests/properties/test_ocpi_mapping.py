@@ -1,9 +1,12 @@
 """Whatever JSON a party sends, it becomes a Station of its feed or a rejection, and never an exception."""
 
+from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import msgspec
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +100,92 @@ def test_a_value_nested_deeper_than_any_parser_goes():
     check({"id": "1", **{key: deep for key in KEYS if key != "id"}})
     check({"id": "1", "evses": [dict.fromkeys(KEYS, deep)]})
     check(deep)
+
+
+WHOLE: dict[str, Any] = {
+    "id": "L1",
+    "country_code": "NL",
+    "party_id": "TST",
+    "publish": True,
+    "name": "Teststraat",
+    "address": "Teststraat 1",
+    "city": "Utrecht",
+    "postal_code": "3511 AA",
+    "state": "Utrecht",
+    "country": "NLD",
+    "coordinates": {"latitude": "52.09074", "longitude": "5.12142"},
+    "parking_type": "PARKING_LOT",
+    "help_phone": "+31 30 1234567",
+    "directions": [{"text": "left"}],
+    "images": [{"url": "https://x.example/a.jpg"}],
+    "facilities": ["CAFE"],
+    "operator": {"name": "Laden", "website": "https://x.example", "phone": "1"},
+    "owner": {"name": "Gemeente"},
+    "time_zone": "Europe/Amsterdam",
+    "opening_times": {
+        "twentyfourseven": False,
+        "regular_hours": [{"weekday": 1, "period_begin": "08:00", "period_end": "20:00"}],
+        "exceptional_openings": [{"period_begin": "2026-01-01T00:00:00Z", "period_end": "2026-01-02T00:00:00Z"}],
+        "exceptional_closings": [{"period_begin": "2026-02-01T00:00:00Z", "period_end": "2026-02-02T00:00:00Z"}],
+    },
+    "last_updated": "2026-01-01T00:00:00Z",
+    "evses": [
+        {
+            "uid": "E1",
+            "evse_id": "NL*TST*E1",
+            "status": "AVAILABLE",
+            "physical_reference": "1",
+            "capabilities": ["RESERVABLE"],
+            "parking_restrictions": ["CUSTOMERS"],
+            "images": [{"url": "https://x.example/b.jpg"}],
+            "connectors": [
+                {
+                    "id": "1",
+                    "standard": "IEC_62196_T2",
+                    "format": "SOCKET",
+                    "power_type": "AC_3_PHASE",
+                    "max_voltage": 230,
+                    "max_amperage": 32,
+                    "max_electric_power": 22_000,
+                }
+            ],
+        }
+    ],
+}
+"""A location without faults that fills in every field that is read."""
+
+
+def paths_in(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*above, key)
+        if isinstance(inner, dict | list):
+            yield from paths_in(inner, (*above, key))
+
+
+def has_a_note(mapped: Mapped) -> bool:
+    station = mapped.station
+    plugs = [connector for evse in station.evses for connector in evse.connectors]
+    flags = [*station.flags, *(flag for evse in station.evses for flag in evse.flags)]
+    return bool(flags or mapped.unknown_codes or mapped.rejections or any(connector.flags for connector in plugs))
+
+
+def test_a_location_without_faults_has_no_note():
+    mapped = MAPPER.read(WHOLE, 1.0)
+    assert isinstance(mapped, Mapped) and not has_a_note(mapped)
+
+
+@pytest.mark.parametrize("path", list(paths_in(WHOLE)), ids=lambda path: "/".join(map(str, path)))
+@pytest.mark.parametrize("junk", [[[7]], True], ids=["a list of a list", "true"])
+def test_no_field_that_is_read_is_lost_silently(path: tuple[Any, ...], junk: Any):
+    if junk is True and path[-1] in {"publish", "twentyfourseven"}:
+        return
+    location = deepcopy(WHOLE)
+    holder: Any = location
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = junk
+    mapped = MAPPER.read(location, 1.0)
+    assert isinstance(mapped, Rejection) or has_a_note(mapped)
 
 
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)

@@ -234,15 +234,16 @@ class ElasticsearchCluster:
         """Return when the nodes that run, and are not paused, are one cluster and every copy is in its place."""
         well = [node for node in self.nodes if node.is_running and not node.is_paused]
         deadline = time.perf_counter() + self.ready_within_s
-        health: object = None
+        reason: Exception | None = None
         with well[0].client() as client:
             while time.perf_counter() < deadline:
                 try:
                     client.cluster.health(wait_for_nodes=str(len(well)), wait_for_status="green", timeout="2s")
                     return
                 except (ApiError, TransportError) as error:  # there is no master yet, or the two seconds are over
-                    health = error
-        raise ServerFailedError(f"the cluster is not whole after {self.ready_within_s} s: {health}")
+                    reason = error
+                time.sleep(0.1)
+        raise ServerFailedError(f"the cluster is not whole after {self.ready_within_s} s: {reason}")
 
     def stop(self) -> None:
         """End all nodes."""
@@ -309,8 +310,8 @@ def _make() -> Installation:
     zstd = _find_zstd()
     version = _version()
     ingredients = (
-        _POM.read_text(),
-        _LAUNCHER.read_text(),
+        _POM.read_text(encoding="utf-8"),
+        _LAUNCHER.read_text(encoding="utf-8"),
         _LOGGING,
         _NETTY_MODULE,
         _release(java),

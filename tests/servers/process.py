@@ -17,7 +17,7 @@ from typing import Self
 
 LOOPBACK = "127.0.0.1"
 
-# No system takes the local ports of outgoing connections from these, so a server that is down keeps its port.
+# Systems take the local ports of outgoing connections from above these: a server that is down keeps its port.
 _PORTS = range(20_000, 32_768)
 _POLL_S = 0.02
 
@@ -51,10 +51,11 @@ class Leash:
         """The process group, to be joined by those that shall die with it."""
         return self._leader.pid
 
-    def let_go(self) -> None:
-        """Hold it no longer: the group dies unless another process holds it too."""
-        os.close(self._held)
+    def end(self) -> None:
+        """End the group, whoever else holds it."""
+        os.killpg(self.group, signal.SIGKILL)
         self._leader.wait()
+        os.close(self._held)
 
 
 _kept: "list[Leash | Server]" = []
@@ -65,7 +66,7 @@ _kept: "list[Leash | Server]" = []
 def own_leash() -> Leash:
     """The leash that this process alone holds."""
     leash = Leash(*os.pipe())
-    atexit.register(leash.let_go)
+    atexit.register(leash.end)
     return leash
 
 
@@ -140,12 +141,18 @@ class Server(ABC):
 
     def wait_until_ready(self) -> None:
         """Return when it answers; raise, and leave nothing running, when it does not."""
+        try:
+            self._poll()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _poll(self) -> None:
         deadline = time.perf_counter() + self.ready_within_s
         while not self._is_ready():
             if not self.is_running:
                 raise ServerFailedError(f"{self.name} ended while it started:\n{self._tail()}")
             if time.perf_counter() > deadline:
-                self.kill()
                 raise ServerFailedError(f"{self.name} was not ready within {self.ready_within_s} s:\n{self._tail()}")
             time.sleep(_POLL_S)
 
@@ -210,6 +217,7 @@ def share(folder: Path, start: Callable[[Leash], Server]) -> str:
             with contextlib.suppress(OSError):  # nobody waits at the other end: the server went with its last user
                 os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
                 return url.read_text(encoding="utf-8")
+        url.unlink(missing_ok=True)
         pipe.unlink(missing_ok=True)
         os.mkfifo(pipe)
         waits_on = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

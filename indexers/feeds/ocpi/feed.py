@@ -11,7 +11,7 @@ from app.model.clock import Instant
 from app.model.feed import Rejection
 from app.model.station import Flag, Operator, Station
 from indexers.base import FeedContext, StationBatch, feed
-from indexers.feeds.ocpi.mapping import Mapped, Mapper
+from indexers.feeds.ocpi.mapping import Mapped, Mapper, add_operator
 from indexers.feeds.ocpi.profile import FILE_PREFIX, read_profile
 from indexers.feeds.ocpi.pull import Page, Puller, read_file
 from indexers.http_source import HttpSource
@@ -70,12 +70,13 @@ class OcpiFeed:
         Of Locations with one id the one updated last counts; each other one is a rejection ``duplicate_location``.
         """
         seen: dict[str, Instant] = {}
+        operators: dict[str, Operator] = {}
         async for page in self._pages(since):
             received_at = self._clock()
             pieces = [page.locations[at : at + BATCH_STATIONS] for at in range(0, len(page.locations), BATCH_STATIONS)]
             for number, piece in enumerate(pieces or [[]], 1):
                 is_last = number >= len(pieces)
-                batch = self._batch(piece, received_at, seen)
+                batch = self._batch(piece, received_at, seen, operators)
                 yield msgspec.structs.replace(
                     batch,
                     expected_total=page.expected_total,
@@ -90,7 +91,13 @@ class OcpiFeed:
         async for page in self._puller.pages(since):
             yield page
 
-    def _batch(self, locations: Sequence[object], received_at: Instant, seen: dict[str, Instant]) -> StationBatch:
+    def _batch(
+        self,
+        locations: Sequence[object],
+        received_at: Instant,
+        seen: dict[str, Instant],
+        operators: dict[str, Operator],
+    ) -> StationBatch:
         kept: dict[str, Mapped] = {}
         rejections: list[Rejection] = []
         codes: list[str] = []
@@ -114,17 +121,19 @@ class OcpiFeed:
             kept[station.id] = mapped
         stations: list[Station] = []
         statuses: list[EvseStatus] = []
-        operators: dict[str, Operator] = {}
+        named: dict[str, None] = {}
         for mapped in kept.values():
             stations.append(mapped.station)
             statuses.extend(mapped.statuses)
-            operators.update((operator.id, operator) for operator in mapped.operators)
+            for operator in mapped.operators:
+                add_operator(operators, operator)
+                named[operator.id] = None
             codes.extend(mapped.unknown_codes)
             rejections.extend(mapped.rejections)
         return StationBatch(
             stations=tuple(stations),
             statuses=tuple(statuses),
-            operators=tuple(operators.values()),
+            operators=tuple(operators[name] for name in named),
             rejections=tuple(rejections),
             unknown_codes=tuple(codes),
             received=len(locations),

@@ -2,13 +2,13 @@
 
 import re
 from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import available_timezones
 
 import orjson
 
 from app.model.opening import DAYS, MINUTES_A_DAY, UNKNOWN_HOURS, OpeningHours, Period, SpecialPeriod
 from app.model.station import Flag
-from indexers.feeds.ocpi.values import Notes, Record, find_record, list_records, read_bool, read_instant
+from indexers.feeds.ocpi.values import Notes, Record, find_record, list_records, read_bool, read_instant, read_text
 
 MAX_PERIODS = 200
 MAX_RAW_CHARACTERS = 4_000
@@ -26,7 +26,7 @@ def read_hours(value: object, notes: Notes) -> OpeningHours:
     if stated is None:
         notes.flag(Flag.VALUE_UNREADABLE)
         return OpeningHours(raw=raw)
-    always = read_bool(stated.get("twentyfourseven"))
+    always = read_bool(stated.get("twentyfourseven"), notes)
     weekly: tuple[Period, ...] = ()
     regular = stated.get("regular_hours")
     if regular and not always:
@@ -34,33 +34,28 @@ def read_hours(value: object, notes: Notes) -> OpeningHours:
         always = _covers_the_week(weekly) or (False if weekly else always)
     closings = _exceptions(stated.get("exceptional_closings"), notes, is_open=False)
     openings = _exceptions(stated.get("exceptional_openings"), notes, is_open=True)
+    if always is None and not (weekly or closings or openings) and any(stated.values()):
+        notes.flag(Flag.VALUE_UNREADABLE)
     return OpeningHours(always_open=always, weekly=weekly, exceptions=closings + openings, raw=raw)
 
 
 def read_time_zone(value: object, notes: Notes) -> str | None:
-    """Return an IANA name; one written with blanks is repaired, anything else is unknown."""
-    if value is None or value == "":
+    """Return an IANA name; one in other letters or with blanks is repaired, anything else is unknown."""
+    name = read_text(value, MAX_RAW_CHARACTERS, notes)
+    if name is None:
         return None
-    if isinstance(value, str):
-        name = value.strip()
-        if name and _is_zone(name):
-            return name
-        repaired = name.replace(" ", "_")
-        if repaired != name and _is_zone(repaired):
-            notes.flag(Flag.TEXT_CLEANED)
-            return repaired
+    zone = _zones().get(name.replace(" ", "_").casefold())
+    if zone is None:
         notes.unknown("time_zone", name)
-    notes.flag(Flag.VALUE_UNREADABLE)
-    return None
+        notes.flag(Flag.VALUE_UNREADABLE)
+    elif zone != name:
+        notes.flag(Flag.TEXT_CLEANED)
+    return zone
 
 
-@lru_cache(maxsize=1_024)
-def _is_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
+@lru_cache(maxsize=1)
+def _zones() -> dict[str, str]:
+    return {name.casefold(): name for name in available_timezones()}
 
 
 def _as_json(value: object) -> str | None:

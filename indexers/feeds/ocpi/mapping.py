@@ -1,5 +1,9 @@
 """From one OCPI Location, of any version, to a Station with its statuses and operators."""
 
+import re
+import unicodedata
+from functools import lru_cache
+
 import msgspec
 
 from app.model.availability import Availability, EvseStatus
@@ -30,8 +34,9 @@ from indexers.feeds.ocpi.values import (
     code_of,
     find_record,
     list_records,
+    list_texts,
     read_bool,
-    read_code,
+    read_choice,
     read_identifier,
     read_instant,
     read_number,
@@ -42,8 +47,9 @@ MAX_NAME_CHARACTERS = 300
 MAX_TEXT_CHARACTERS = 2_000
 MAX_URL_CHARACTERS = 2_000
 MAX_IMAGES = 20
-MAX_SLUG_CHARACTERS = 60
+MAX_SLUG_CHARACTERS = 100
 _MOST_VOLTS_OR_AMPERES = 1e6
+_PARTY_KEY = re.compile(r"[\w*.-]{1,40}")
 
 _STATUS = {
     "available": Availability.AVAILABLE,
@@ -107,13 +113,22 @@ _PARKING_PLACES = {
     "alongmotorway": ParkingPlace.MOTORWAY,
     "ondriveway": ParkingPlace.DRIVEWAY,
     "onstreet": ParkingPlace.ON_STREET,
+    "other": ParkingPlace.UNKNOWN,
     "parkinggarage": ParkingPlace.GARAGE,
     "parkinglot": ParkingPlace.PARKING_LOT,
     "undergroundgarage": ParkingPlace.UNDERGROUND,
     "unknown": ParkingPlace.UNKNOWN,
 }
-_MEMBERS_ONLY = frozenset({"customers"})
-_FLEET_ONLY = frozenset({"employees", "taxis", "tenants"})
+_RESTRICTIONS = {
+    "customers": Access.MEMBERS,
+    "disabled": Access.PUBLIC,
+    "employees": Access.RESTRICTED_FLEET,
+    "evonly": Access.PUBLIC,
+    "motorcycles": Access.PUBLIC,
+    "plugged": Access.PUBLIC,
+    "taxis": Access.RESTRICTED_FLEET,
+    "tenants": Access.RESTRICTED_FLEET,
+}
 _FACILITIES = {
     code_of(name): name
     for name in (
@@ -164,11 +179,13 @@ class Mapper(msgspec.Struct, frozen=True, kw_only=True):
 
     def _party(self, record: Record, notes: Notes) -> str:
         """Return country code and party id as one, OCPI's key of a party, or the profile's where one is missing."""
-        country, party = record.get("country_code"), record.get("party_id")
-        if not isinstance(country, str) or not isinstance(party, str) or not country.strip() or not party.strip():
+        country, party = (
+            read_text(record.get(key), MAX_NAME_CHARACTERS, notes) for key in ("country_code", "party_id")
+        )
+        if country is None or party is None:
             return self.party
-        key = f"{country.strip()}{party.strip()}".upper()
-        if key.isascii() and key.isalnum():
+        key = f"{country}{party}".upper()
+        if _PARTY_KEY.fullmatch(key):
             return key
         notes.flag(Flag.VALUE_UNREADABLE)
         return self.party
@@ -195,6 +212,7 @@ class _LocationReader:
         self._statuses: list[EvseStatus] = []
         self._operators: dict[str, Operator] = {}
         self._rejections: list[Rejection] = []
+        self._evse_ids: set[str] = set()
 
     def read(self) -> Mapped:
         mapper, record, notes = self._mapper, self._record, self._notes
@@ -206,13 +224,13 @@ class _LocationReader:
             notes.flag(Flag.NO_EVSES)
         country = self._country()
         stated = record.get("country_code")
-        party_country = find_country(stated) if isinstance(stated, str) else None
+        party_country = (find_country(stated) if isinstance(stated, str) else None) or find_country(self._party[:2])
         of_evses = [item.get("coordinates") for item in evse_records]
         site = locate(record.get("coordinates"), of_evses, country, party_country, mapper.datum, notes)
         if country is None and party_country is not None and site.location and lies_in(party_country, site.location):
             country = party_country
             notes.flag(Flag.COUNTRY_INFERRED)
-        publish = read_bool(record.get("publish"))
+        publish = read_bool(record.get("publish"), notes)
         station = Station(
             id=make_id(mapper.feed, self._party, self._local),
             feed=mapper.feed,
@@ -229,9 +247,9 @@ class _LocationReader:
             location=site.location,
             original_position=site.original,
             presence=_station_presence(evses),
-            access=_access(evse_records, publish),
+            access=_access(evse_records, publish, notes),
             parking_place=self._parking_place(),
-            published=publish is not False,
+            published=record.get("publish") in (None, "") if publish is None else publish,
             hours=read_hours(record.get("opening_times"), notes),
             time_zone=read_time_zone(record.get("time_zone"), notes),
             phones=self._phones(),
@@ -271,28 +289,28 @@ class _LocationReader:
 
     def _company(self, value: object) -> str | None:
         """Return the id of an operator or owner, which OCPI knows by name alone: its party and its name."""
-        record = find_record(value)
-        name = None if record is None else read_text(record.get("name"), MAX_NAME_CHARACTERS, self._notes)
-        if record is None or name is None:
+        record = {"name": value} if isinstance(value, str) else find_record(value)
+        if record is None:
+            if value is not None:
+                self._notes.flag(Flag.VALUE_UNREADABLE)
             return None
-        key = f"{operator_id(self._mapper.feed, self._party)}/{_slug(name)}"
-        self._operators[key] = Operator(
-            id=key,
+        name = read_text(record.get("name"), MAX_NAME_CHARACTERS, self._notes)
+        if name is None:
+            return None
+        company = Operator(
+            id=f"{operator_id(self._mapper.feed, self._party)}/{_slug(name)}",
             feed=self._mapper.feed,
             party=self._party,
             name=name,
             website=read_text(record.get("website"), MAX_URL_CHARACTERS, self._notes),
             phone=read_text(record.get("phone_number", record.get("phone")), MAX_NAME_CHARACTERS, self._notes),
         )
-        return key
+        add_operator(self._operators, company)
+        return company.id
 
     def _parking_place(self) -> ParkingPlace:
         value = self._record.get("parking_type") or self._record.get("type")
-        code = read_code(value)
-        place = _PARKING_PLACES.get(code)
-        if place is None and code:
-            self._notes.unknown("parking_type", value)
-        return place or ParkingPlace.UNKNOWN
+        return read_choice(value, _PARKING_PLACES, "parking_type", self._notes) or ParkingPlace.UNKNOWN
 
     def _phones(self) -> tuple[str, ...]:
         phone = read_text(self._record.get("help_phone"), MAX_NAME_CHARACTERS, self._notes)
@@ -303,34 +321,33 @@ class _LocationReader:
         value = self._record.get("directions")
         if isinstance(value, str):
             return read_text(value, MAX_TEXT_CHARACTERS, self._notes)
-        texts = [item for item in list_records(value, self._notes) if item.get("text")]
-        wanted = [item for item in texts if read_code(item.get("language"))[:2] == self._mapper.language]
-        return read_text((wanted or texts)[0]["text"], MAX_TEXT_CHARACTERS, self._notes) if texts else None
+        items = list_records(value, self._notes)
+        items.sort(key=lambda item: not _speaks(item.get("language"), self._mapper.language))
+        texts = (read_text(item.get("text"), MAX_TEXT_CHARACTERS, self._notes) for item in items)
+        return next((text for text in texts if text is not None), None)
 
     def _image_urls(self, evse_records: list[Record]) -> tuple[str, ...]:
-        """Return the pictures of the place and then of its Evses; only addresses that a page may load safely."""
+        """Return the pictures of the place and then of its Evses."""
         urls: dict[str, None] = {}
         for holder in (self._record, *evse_records):
-            for image in list_records(holder.get("images"), self._notes) if holder.get("images") else ():
-                url = image.get("url")
-                if isinstance(url, str) and len(url) <= MAX_URL_CHARACTERS and _is_safe_url(url.strip()):
-                    urls[url.strip()] = None
+            for image in list_records(holder.get("images"), self._notes):
+                url = read_text(image.get("url"), MAX_URL_CHARACTERS, self._notes)
+                if url is None:
+                    continue
+                if not url[:8].lower().startswith(("https://", "http://")) or not url.isprintable():
+                    self._notes.flag(Flag.VALUE_UNREADABLE)
+                    continue
+                if " " in url:
+                    self._notes.flag(Flag.TEXT_CLEANED)
+                urls[url.replace(" ", "%20")] = None
         return tuple(urls)[:MAX_IMAGES]
 
     def _amenities(self) -> tuple[str, ...]:
-        value = self._record.get("facilities")
-        if not value:
-            return ()
-        if not isinstance(value, list):
-            self._notes.flag(Flag.VALUE_UNREADABLE)
-            return ()
         amenities: dict[str, None] = {}
-        for item in value:
-            name = _FACILITIES.get(read_code(item))
+        for item in list_texts(self._record.get("facilities"), self._notes):
+            name = read_choice(item, _FACILITIES, "facility", self._notes)
             if name is not None:
                 amenities[name] = None
-            elif item:
-                self._notes.unknown("facility", item)
         return tuple(amenities)
 
     def _evse(self, record: Record, number: int) -> Evse | None:
@@ -339,34 +356,33 @@ class _LocationReader:
         identifier = _evse_identifier(record, notes)
         local, stated_id = identifier or (f"#{number}", f"#{number}")
         evse_id = make_id(mapper.feed, self._party, f"{self._local}/{local}")
+        code = read_text(record.get("evse_id"), MAX_NAME_CHARACTERS, notes)
+        if evse_id in self._evse_ids:
+            evse_id = f"{evse_id}/{code}"
+        self._evse_ids.add(evse_id)
         if len(evse_id) > MAX_ID_CHARACTERS:
             self._rejections.append(Rejection("evse_id_too_long", evse_id[:80], f"{len(evse_id)} characters"))
             return None
         raw_status = record.get("status")
-        status = read_code(raw_status)
-        availability = _STATUS.get(status, Availability.UNKNOWN)
-        raw = raw_status if isinstance(raw_status, str) else ""
-        if status and status not in _STATUS:
-            notes.unknown("status", raw)
+        availability = read_choice(raw_status, _STATUS, "status", notes) or Availability.UNKNOWN
         if identifier is not None:
             self._statuses.append(
                 EvseStatus(
                     evse_id=evse_id,
                     availability=availability,
-                    raw=raw[:MAX_NAME_CHARACTERS],
+                    raw=raw_status[:MAX_NAME_CHARACTERS] if isinstance(raw_status, str) else "",
                     observed_at=self._received_at,
                     received_at=self._received_at,
                     stale_after=self._received_at + mapper.stale_after_s,
                 )
             )
-        capabilities = record.get("capabilities")
         evse = Evse(
             id=evse_id,
             local_id=stated_id,
-            evse_code=read_text(record.get("evse_id"), MAX_NAME_CHARACTERS, notes),
+            evse_code=code,
             physical_reference=read_text(record.get("physical_reference"), MAX_NAME_CHARACTERS, notes),
-            presence=_PRESENCE.get(status, Presence.IN_SERVICE),
-            reservable=_reservable(capabilities),
+            presence=_presence(raw_status),
+            reservable=_reservable(list_texts(record.get("capabilities"), notes)),
             inferred=identifier is None,
             connectors=tuple(
                 self._connector(item, index, notes)
@@ -382,22 +398,17 @@ class _LocationReader:
         identifier = read_identifier(record.get("id"), notes)
         standard = read_text(record.get("standard"), MAX_NAME_CHARACTERS, notes)
         connector_type = _connector_type(standard, notes)
-        form = _FORMATS.get(read_code(record.get("format")))
-        if form is None and record.get("format"):
-            notes.unknown("format", record["format"])
-        power_code = read_code(record.get("power_type"))
-        current = _CURRENTS.get(power_code, Current.UNKNOWN)
-        if power_code and power_code not in _CURRENTS:
-            notes.unknown("power_type", record["power_type"])
-        volts = _measure(record.get("max_voltage", record.get("voltage")), notes)
-        amperes = _measure(record.get("max_amperage", record.get("amperage")), notes)
+        form = read_choice(record.get("format"), _FORMATS, "format", notes) or ConnectorFormat.UNKNOWN
+        current = read_choice(record.get("power_type"), _CURRENTS, "power_type", notes) or Current.UNKNOWN
+        volts = _measure(record, ("max_voltage", "voltage"), notes)
+        amperes = _measure(record, ("max_amperage", "amperage"), notes)
         power = rate(
             read_number(record.get("max_electric_power"), notes),
             volts,
             amperes,
             connector_type,
             current,
-            split_phase=power_code == _SPLIT_PHASE,
+            split_phase=_is_split_phase(record.get("power_type")),
             repair=self._mapper.repair_power,
         )
         evse_notes.codes.extend(notes.codes)
@@ -405,7 +416,7 @@ class _LocationReader:
             id=str(number) if identifier is None or len(identifier[0]) > MAX_ID_CHARACTERS else identifier[1],
             type=connector_type,
             raw_type=standard,
-            format=form or ConnectorFormat.UNKNOWN,
+            format=form,
             current=current,
             max_power_w=power.max_power_w,
             power_basis=power.basis,
@@ -415,20 +426,43 @@ class _LocationReader:
         )
 
 
+def add_operator(operators: dict[str, Operator], operator: Operator) -> None:
+    """Add an operator; where it is known, the first word counts and only what it lacks is added."""
+    known = operators.setdefault(operator.id, operator)
+    website, phone = known.website or operator.website, known.phone or operator.phone
+    if (website, phone) != (known.website, known.phone):
+        operators[operator.id] = msgspec.structs.replace(known, website=website, phone=phone)
+
+
 def _distinct_evses(records: list[Record], notes: Notes) -> list[Record]:
-    """Return each Evse of a location once: of copies the one that was updated last, where the first one stood."""
+    """Return each Evse of a location once: of copies the one that was updated last, where the first one stood.
+
+    Copies of one moment complete each other. Two of one uid and with two evse_ids are no copies.
+    """
     distinct: dict[object, Record] = {}
     for number, record in enumerate(records):
         identifier = _evse_identifier(record, Notes())
         key: object = number if identifier is None else identifier[0]
         other = distinct.get(key)
+        if other is not None and _are_two(record, other):
+            key = (key, record["evse_id"])
+            other = distinct.get(key)
         if other is None:
             distinct[key] = record
             continue
         notes.flag(Flag.DUPLICATE_DROPPED)
-        if _updated(record) > _updated(other):
-            distinct[key] = record
+        older, newer = sorted((other, record), key=_updated)
+        distinct[key] = newer if _updated(newer) > _updated(older) else {**record, **_filled_in(other)}
     return list(distinct.values())
+
+
+def _are_two(record: Record, other: Record) -> bool:
+    codes = (record.get("evse_id"), other.get("evse_id"))
+    return all(isinstance(code, str) and code.strip() for code in codes) and codes[0] != codes[1]
+
+
+def _filled_in(record: Record) -> Record:
+    return {key: value for key, value in record.items() if value not in (None, "", [])}
 
 
 def _evse_identifier(record: Record, notes: Notes) -> tuple[str, str] | None:
@@ -454,22 +488,29 @@ def _connector_type(standard: str | None, notes: Notes) -> ConnectorType:
     return ConnectorType.OTHER
 
 
-def _measure(value: object, notes: Notes) -> float | None:
-    """Return volts or amperes; 0 and less mean that nobody filled them in."""
-    number = read_number(value, notes)
-    if number is None or number <= 0:
-        return None
-    if number > _MOST_VOLTS_OR_AMPERES:
-        notes.flag(Flag.VALUE_UNREADABLE)
-        return None
-    return number
+def _measure(record: Record, names: tuple[str, str], notes: Notes) -> float | None:
+    """Return volts or amperes under either of their names; 0 and less mean that nobody filled them in."""
+    for name in names:
+        number = read_number(record.get(name), notes)
+        if number is not None and number > _MOST_VOLTS_OR_AMPERES:
+            notes.flag(Flag.VALUE_UNREADABLE)
+        elif number is not None and number > 0:
+            return number
+    return None
 
 
-def _reservable(capabilities: object) -> bool | None:
+def _is_split_phase(power_type: object) -> bool:
+    return isinstance(power_type, str) and code_of(power_type) == _SPLIT_PHASE
+
+
+def _reservable(capabilities: list[str]) -> bool | None:
     """Tell whether it says that it can be reserved; None where it names no capabilities at all."""
-    codes = {read_code(item) for item in capabilities} if isinstance(capabilities, list) else set()
-    codes.discard("")
+    codes = {code_of(capability) for capability in capabilities} - {""}
     return "reservable" in codes if codes else None
+
+
+def _presence(status: object) -> Presence:
+    return _PRESENCE.get(code_of(status), Presence.IN_SERVICE) if isinstance(status, str) else Presence.IN_SERVICE
 
 
 def _station_presence(evses: tuple[Evse, ...]) -> Presence:
@@ -482,27 +523,27 @@ def _station_presence(evses: tuple[Evse, ...]) -> Presence:
     return Presence.IN_SERVICE
 
 
-def _access(evse_records: list[Record], publish: bool | None) -> Access:
+def _access(evse_records: list[Record], publish: bool | None, notes: Notes) -> Access:
     """Return who may charge: restricted only where every standing Evse is; without ``publish`` (2.1.1) unknown."""
-    kinds = {_evse_access(record) for record in evse_records if read_code(record.get("status")) != "removed"}
-    if kinds and None not in kinds:
+    standing = [record for record in evse_records if _presence(record.get("status")) is not Presence.REMOVED]
+    kinds = {_evse_access(record, notes) for record in standing}
+    if kinds and Access.PUBLIC not in kinds:
         return Access.MEMBERS if Access.MEMBERS in kinds else Access.RESTRICTED_FLEET
     return Access.PUBLIC if publish else Access.UNKNOWN
 
 
-def _evse_access(record: Record) -> Access | None:
-    restrictions = record.get("parking_restrictions")
-    codes = {read_code(item) for item in restrictions} if isinstance(restrictions, list) else set()
-    if codes & _MEMBERS_ONLY:
-        return Access.MEMBERS
-    return Access.RESTRICTED_FLEET if codes & _FLEET_ONLY else None
+def _evse_access(record: Record, notes: Notes) -> Access:
+    texts = list_texts(record.get("parking_restrictions"), notes)
+    kinds = {read_choice(text, _RESTRICTIONS, "parking_restriction", notes) for text in texts}
+    return next((kind for kind in (Access.MEMBERS, Access.RESTRICTED_FLEET) if kind in kinds), Access.PUBLIC)
 
 
+def _speaks(language: object, wanted: str) -> bool:
+    return isinstance(language, str) and language.strip()[:2].lower() == wanted
+
+
+@lru_cache(maxsize=4_096)
 def _slug(name: str) -> str:
     """Return a name as part of an id: letters and digits of any script in lower case, joined by dashes."""
-    words = "".join(character if character.isalnum() else " " for character in name.casefold()).split()
-    return "-".join(words)[:MAX_SLUG_CHARACTERS] or "unnamed"
-
-
-def _is_safe_url(url: str) -> bool:
-    return url.startswith("https://") and url.isprintable() and " " not in url
+    kept = (character if unicodedata.category(character)[0] in "LMN" else " " for character in name.casefold())
+    return "-".join("".join(kept).split())[:MAX_SLUG_CHARACTERS] or "unnamed"

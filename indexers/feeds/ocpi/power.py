@@ -20,6 +20,17 @@ _AC_PLUGS = frozenset(
         ConnectorType.NEMA,
     }
 )
+_DC_PLUGS = frozenset(
+    {
+        ConnectorType.CHADEMO,
+        ConnectorType.CHAOJI,
+        ConnectorType.GBT_DC,
+        ConnectorType.MCS,
+        ConnectorType.PANTOGRAPH,
+        ConnectorType.TYPE1_COMBO,
+        ConnectorType.TYPE2_COMBO,
+    }
+)
 _AC_CURRENTS = frozenset({Current.AC, Current.AC_1_PHASE, Current.AC_2_PHASE, Current.AC_3_PHASE})
 _MOST_AC_W = 50_000
 _MOST_DC_W = 1_500_000
@@ -58,10 +69,12 @@ def rate(
     A declared figure stands as it is when it can be one. Below 1,000 it is kW in a field of watts: with ``repair``
     and volts and amperes that agree within a fifth it is repaired (KW_IN_W_FIELD), else left out
     (POWER_UNIT_DOUBTFUL). Without a declared figure it is derived for alternating current; volts times amperes of
-    direct current are only an upper bound and no power. What no such plug delivers is left out
-    (POWER_IMPLAUSIBLE); a household plug above 3.7 kW keeps a declared figure, flagged.
+    direct current are only an upper bound and no power, also where a plug of direct current is filed under another.
+    What no such plug delivers is left out (POWER_IMPLAUSIBLE); a household plug above 3.7 kW keeps a declared figure,
+    flagged.
     """
-    derived_w = _derive(volts, amperes, current, split_phase=split_phase)
+    is_direct = current is Current.DC or connector_type in _DC_PLUGS
+    derived_w = None if is_direct else _derive(volts, amperes, current, split_phase=split_phase)
     if declared is None or declared <= 0:
         if derived_w is None:
             return _UNKNOWN
@@ -71,7 +84,7 @@ def rate(
     basis, watts = PowerBasis.DECLARED, declared
     flags: tuple[Flag, ...] = ()
     if declared < _LEAST_W:
-        bound_w = derived_w if current is not Current.DC else _product(volts, amperes)
+        bound_w = _product(volts, amperes) if is_direct else derived_w
         if not repair or bound_w is None or abs(bound_w - declared * 1000) > _AGREEMENT * declared * 1000:
             return Power(None, PowerBasis.UNKNOWN, (Flag.POWER_UNIT_DOUBTFUL,))
         basis, flags, watts = PowerBasis.REPAIRED, (Flag.KW_IN_W_FIELD,), declared * 1000

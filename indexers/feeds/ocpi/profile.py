@@ -38,7 +38,7 @@ class OcpiProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ``url`` is the address of its Locations list, or ``file:`` and the path of an answer kept in a file (plain or
     gzip). ``party`` (country code and party id, "NLFAS") stands for locations that name none, as all of 2.1.1 do; it
     defaults to the feed's name. ``token_encoding`` is how the version sends the token, unless stated: raw in 2.1.1,
-    Base64 since; the other one is tried once when the party answers 401. ``repair_power`` says whether kW in the
+    Base64 since; the other one is tried once when the party answers 401 or 403. ``repair_power`` says whether kW in the
     field of watts are put right where volts and amperes prove them. ``stale_after_s`` counts from the receipt of an
     answer, so it must be longer than the interval of the full pull.
     """

@@ -23,11 +23,12 @@ from indexers.http_source import HttpAnswer, HttpSource
 
 DELTA_OVERLAP_S = 60.0
 _LIST_KEYS = ("data", "items", "locations")
-_FIRST_ERROR = 2_000
+_FIRST_SUCCESS, _FIRST_ERROR = 1_000, 2_000
 _GZIP_MAGIC = b"\x1f\x8b"
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^\s;,"]*))*)')
 _RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
 _OTHER: dict[TokenEncoding, TokenEncoding] = {"raw": "base64", "base64": "raw"}
+_REFUSALS = frozenset({401, 403})
 _LONGEST_WAIT_S = 30.0
 
 
@@ -42,8 +43,9 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 def read_envelope(body: bytes) -> tuple[list[Any], str | None]:
     """Return the list in an answer, and why it may not be all of it.
 
-    Understood are OCPI's envelope, an object with only the list under ``data``, ``items`` or ``locations``, one
-    Location alone, and a bare array. Raises FeedProtocolError for an OCPI status code from 2000 and for all else.
+    Understood are OCPI's envelope (with nothing in it where there is nothing to tell), an object with only the list
+    under ``data``, ``items`` or ``locations``, one Location alone, and a bare array. Raises FeedProtocolError
+    for an OCPI status code from 2000 and for all else.
     """
     root = _parse(body)
     if isinstance(root, list):
@@ -64,6 +66,8 @@ def read_envelope(body: bytes) -> tuple[list[Any], str | None]:
             return held, more
     if "id" in root and ("coordinates" in root or "evses" in root):
         return [root], None
+    if isinstance(code, int) and _FIRST_SUCCESS <= code < _FIRST_ERROR and root.get("data") is None:
+        return [], None
     raise FeedProtocolError("the answer holds no list of locations")
 
 
@@ -95,7 +99,8 @@ def _read_bounded(path: Path, most: int) -> bytes:
             with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
                 body = packed.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise FeedUnreachableError(f"{path.name} cannot be read: {error}") from error
+        told = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise FeedUnreachableError(f"{path.name} cannot be read: {told}") from error
     if len(body) > most:
         raise FeedProtocolError(f"{path.name} is larger than {most} bytes")
     return body
@@ -156,7 +161,7 @@ class Puller:
         if target is None:
             return None, None
         try:
-            following = urljoin(url, target)
+            following = _as_secure(urljoin(url, target), self._profile.url)
             same = _origin(following) == _origin(self._profile.url)
         except ValueError:
             return None, "the next page's address cannot be read"
@@ -186,11 +191,12 @@ class Puller:
     async def _get_authorized(self, url: str) -> HttpAnswer:
         answer = await self._source.request("GET", url, headers=self._headers(self._encoding))
         other = _OTHER[self._encoding]
-        if answer.status != 401 or not self._can_send(other):
+        if answer.status not in _REFUSALS or not self._can_send(other):
             return answer
         retried = await self._source.request("GET", url, headers=self._headers(other))
-        if retried.status not in {401, 403}:
-            self._encoding = other
+        if retried.status in _REFUSALS:
+            return answer
+        self._encoding = other
         return retried
 
     def _can_send(self, encoding: TokenEncoding) -> bool:
@@ -227,6 +233,14 @@ def find_next_link(header: str) -> str | None:
         if relation is not None and "next" in (relation[1] or relation[2] or "").lower().split():
             return match[1].strip()
     return None
+
+
+def _as_secure(url: str, registered: str) -> str:
+    """Return http as https where the host is the registered one: a server behind a proxy does not know its scheme."""
+    parts, own = urlsplit(url), urlsplit(registered)
+    if (parts.scheme, own.scheme, parts.hostname) != ("http", "https", own.hostname):
+        return url
+    return urlunsplit(parts._replace(scheme="https", netloc=own.netloc)) if parts.port in {None, 80} else url
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

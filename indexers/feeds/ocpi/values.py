@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from app.model.clock import Instant
 from app.model.identity import MAX_ID_CHARACTERS
 from app.model.station import Flag
 
 Record = Mapping[str, Any]
+_T = TypeVar("_T")
 
 _SCRIPT = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 _BREAK = re.compile(r"<(?:br|/p|/div|/li)\b[^<>]*>", re.IGNORECASE)
@@ -23,7 +24,7 @@ _WINDOWS_1252 = {
     code: bytes([code]).decode("cp1252") for code in range(0x80, 0xA0) if code not in {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 }
 """What control characters from 80 to 9F hex were meant to be: every browser reads them so."""
-_NUMBER = re.compile(r"[+-]?\d{1,18}(?:[.,]\d{1,18})?")
+_NUMBER = re.compile(r"[+-]?(?:\d{1,18}(?:[.,]\d{0,40})?|[.,]\d{1,40})(?:[eE][+-]?\d{1,2})?")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NOT_ALPHANUMERIC = re.compile(r"[^0-9a-z]")
 _NOTHING = frozenset({"", "#NA"})
@@ -78,16 +79,30 @@ def find_record(value: object) -> Record | None:
 
 
 def list_records(value: object, notes: Notes) -> list[Record]:
-    """Return the objects of a list; whatever else stands in it is dropped and flagged."""
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        notes.flag(Flag.VALUE_UNREADABLE)
-        return []
-    records = [snake(item) for item in value if isinstance(item, dict)]
-    if len(records) < len(value):
+    """Return the objects of a list; whatever else stands in it is dropped and flagged, as is a list left out."""
+    items = _list_items(value, notes)
+    records = [snake(item) for item in items if isinstance(item, dict)]
+    if len(records) < len(items):
         notes.flag(Flag.VALUE_UNREADABLE)
     return records
+
+
+def list_texts(value: object, notes: Notes) -> list[str]:
+    """Return the texts of a list; whatever else stands in it is dropped and flagged, as is a list left out."""
+    items = _list_items(value, notes)
+    texts = [item for item in items if isinstance(item, str)]
+    if len(texts) < len(items):
+        notes.flag(Flag.VALUE_UNREADABLE)
+    return texts
+
+
+def _list_items(value: object, notes: Notes) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    if value is None or value == "":
+        return []
+    notes.flag(Flag.VALUE_UNREADABLE)
+    return [value]
 
 
 def read_text(value: object, most: int, notes: Notes) -> str | None:
@@ -133,9 +148,14 @@ def read_identifier(value: object, notes: Notes) -> tuple[str, str] | None:
     """Return an identifier as (trimmed, as the source wrote it); numbers become text. None where there is none."""
     if not isinstance(value, str):
         number = _number_text(value)
+        if number is None and value is not None:
+            notes.flag(Flag.VALUE_UNREADABLE)
         return None if number is None else (number, number)
     text = value.strip()
-    if not text or _UNPRINTABLE.search(text):
+    if _UNPRINTABLE.search(text):
+        notes.flag(Flag.VALUE_UNREADABLE)
+        return None
+    if not text:
         return None
     if len(text) < len(value):
         notes.flag(Flag.IDENTIFIER_TRIMMED)
@@ -152,9 +172,14 @@ def _number_text(value: object) -> str | None:
     return str(value) if value.bit_length() <= 128 else None
 
 
-def read_code(value: object) -> str:
-    """Return a code as it is compared: lower case letters and digits alone; empty where there is none."""
-    return code_of(value) if isinstance(value, str) else ""
+def read_choice(value: object, table: Mapping[str, _T], field: str, notes: Notes) -> _T | None:
+    """Return what a code stands for; one that the table does not know is counted under the name of its field."""
+    if value is None or (isinstance(value, str) and value.strip() in _NOTHING):
+        return None
+    known = table.get(code_of(value)) if isinstance(value, str) else None
+    if known is None:
+        notes.unknown(field, value)
+    return known
 
 
 @lru_cache(maxsize=4_096)
@@ -188,13 +213,16 @@ def read_number(value: object, notes: Notes) -> float | None:
     return None
 
 
-def read_bool(value: object) -> bool | None:
+def read_bool(value: object, notes: Notes) -> bool | None:
     """Return a truth value, also where it was sent as text or as 0 and 1."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | str):
-        text = str(value).strip().lower() if isinstance(value, str) or -1 < value < 2 else ""
-        return True if text in _TRUE else False if text in _FALSE else None
+    if value is None or value == "":
+        return None
+    if isinstance(value, int) and value in {0, 1}:
+        return bool(value)
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    notes.flag(Flag.VALUE_UNREADABLE)
     return None
 
 

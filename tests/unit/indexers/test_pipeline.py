@@ -164,6 +164,18 @@ async def test_a_delta_asks_since_the_last_good_run_and_removes_nothing(ports, c
     assert await known(ports) == 6
 
 
+async def test_a_delta_that_fails_on_the_way_keeps_what_came_and_asks_for_it_again(ports, clock):
+    await run_full(ScriptedFeed(clock, says(*map(station, range(5)))), ports)
+    began = clock()
+    clock.advance(3600)
+    report = await run_delta(ScriptedFeed(clock, says(station(7)), FeedUnreachableError("silence")), ports)
+    assert (report.error, report.changed) == ("silence", 1)
+    assert await known(ports) == 6
+    again = ScriptedFeed(clock, says(station(8)))
+    await run_delta(again, ports)
+    assert again.asked_since[0] < began
+
+
 async def test_a_delta_without_a_good_run_is_a_full_one(ports, clock):
     feed = ScriptedFeed(clock, says(station(1)))
     assert (await run_delta(feed, ports)).kind is RunKind.FULL

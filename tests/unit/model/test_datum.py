@@ -48,3 +48,4 @@ def test_the_inverse_returns_within_a_centimetre(lon, lat, datum):
 @given(lon=st.floats(-180, 60), lat=st.floats(-90, 90), datum=st.sampled_from(list(Datum)))
 def test_outside_china_the_datums_are_one(lon, lat, datum):
     assert from_wgs84(Point(lon=lon, lat=lat), datum) == (lon, lat)
+    assert to_wgs84(lon, lat, datum) == Point(lon=lon, lat=lat)

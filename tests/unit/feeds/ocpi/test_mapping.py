@@ -1,6 +1,7 @@
 """Each tolerance rule for OCPI input, with a payload as parties send it."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import orjson
@@ -49,6 +50,23 @@ def read(name: str, mapper: Mapper = MAPPER) -> dict[str, Mapped]:
 
 def stations(name: str, mapper: Mapper = MAPPER) -> dict[str, Station]:
     return {local: mapped.station for local, mapped in read(name, mapper).items()}
+
+
+PLAIN = {
+    "id": "L",
+    "country_code": "NL",
+    "party_id": "TST",
+    "country": "NLD",
+    "coordinates": {"latitude": "52.09074", "longitude": "5.12142"},
+    "evses": [{"uid": "E", "status": "AVAILABLE"}],
+}
+
+
+def of(changes: dict[str, Any]) -> Mapped:
+    """Read a location without faults, but for what its test is about."""
+    mapped = MAPPER.read({**PLAIN, **changes}, NOW)
+    assert isinstance(mapped, Mapped)
+    return mapped
 
 
 def test_every_root_gives_the_same_station():
@@ -209,10 +227,21 @@ def test_names_of_plugs_outside_the_standard():
     ],
 )
 def test_the_table_of_statuses(status: str, availability: Availability):
-    mapped = MAPPER.read({"id": "L", "evses": [{"uid": "E", "status": status}]}, NOW)
-    assert isinstance(mapped, Mapped)
+    mapped = of({"evses": [{"uid": "E", "status": status}]})
     assert mapped.statuses[0].availability is availability
     assert mapped.unknown_codes == ()
+
+
+@pytest.mark.parametrize("status", [7, ["AVAILABLE"], True, "可用"])
+def test_a_status_that_is_no_code_is_unknown_and_never_silently(status: object):
+    mapped = of({"evses": [{"uid": "E", "status": status}]})
+    assert mapped.statuses[0].availability is Availability.UNKNOWN
+    assert mapped.unknown_codes or mapped.station.evses[0].flags == (Flag.VALUE_UNREADABLE,)
+
+
+def test_other_is_a_place_that_2_1_1_knows_and_that_says_nothing():
+    mapped = of({"type": "OTHER"})
+    assert (mapped.station.parking_place, mapped.unknown_codes) == (ParkingPlace.UNKNOWN, ())
 
 
 def test_keys_in_camel_case():
@@ -273,6 +302,32 @@ def test_power():
     }
 
 
+@pytest.mark.parametrize("plug", ["IEC_62196_T2_COMBO", "CHADEMO", "GBT_DC"])
+def test_a_plug_of_direct_current_filed_under_alternating_current_has_no_derived_power(plug: str):
+    filed = {"id": "1", "standard": plug, "power_type": "AC_3_PHASE", "max_voltage": 400, "max_amperage": 450}
+    declared = {**filed, "max_electric_power": 60_000}
+    (evse,) = of({"evses": [{"uid": "E", "connectors": [filed, declared]}]}).station.evses
+    assert [connector.max_power_w for connector in evse.connectors] == [None, 60_000]
+    assert [connector.flags for connector in evse.connectors] == [(), ()]
+
+
+@pytest.mark.parametrize("nothing", [None, 0, "", "?"])
+def test_volts_and_amperes_are_found_under_either_name(nothing: object):
+    connector = {"id": "1", "standard": "IEC_62196_T2", "power_type": "AC_1_PHASE", "voltage": 230, "amperage": "32.0"}
+    both = {**connector, "max_voltage": nothing, "max_amperage": nothing}
+    (read,) = of({"evses": [{"uid": "E", "connectors": [both]}]}).station.evses[0].connectors
+    assert (read.voltage_v, read.amperage_a, read.max_power_w) == (230, 32, 7_360)
+
+
+@pytest.mark.parametrize(
+    ("text", "watts"), [("22000.", 22_000), (".22e5", 22_000), ("2.2E4", 22_000), ("22000." + "0" * 30, 22_000)]
+)
+def test_numbers_in_every_spelling(text: str, watts: int):
+    connector = {"id": "1", "standard": "IEC_62196_T2", "max_electric_power": text}
+    (read,) = of({"evses": [{"uid": "E", "connectors": [connector]}]}).station.evses[0].connectors
+    assert (read.max_power_w, read.flags) == (watts, ())
+
+
 def test_a_profile_may_forbid_repairs_of_power():
     mapper = msgspec.structs.replace(MAPPER, repair_power=False)
     connectors = stations("10_power.json", mapper)["L1"].evses[0].connectors
@@ -307,6 +362,38 @@ def test_copies_of_an_evse_are_dropped_and_the_newest_stays():
     assert [evse.local_id for evse in mapped.station.evses] == ["E1", "E2"]
     assert mapped.station.flags == (Flag.DUPLICATE_DROPPED,)
     assert mapped.statuses[0].availability is Availability.CHARGING
+
+
+def test_copies_of_one_moment_complete_each_other():
+    bare = {"uid": 1, "status": "AVAILABLE", "physical_reference": None, "last_updated": "2026-01-01T00:00:00Z"}
+    full = {**bare, "status": "", "physical_reference": "013A", "connectors": [{"id": "1", "standard": "CHADEMO"}]}
+    for copies in ([bare, full], [full, bare]):
+        mapped = of({"evses": copies})
+        (evse,) = mapped.station.evses
+        assert (evse.physical_reference, len(evse.connectors)) == ("013A", 1)
+        assert mapped.statuses[0].availability is Availability.AVAILABLE
+    newer = {**bare, "last_updated": "2026-01-02T00:00:00Z"}
+    for copies in ([full, newer], [newer, full]):
+        assert of({"evses": copies}).station.evses[0].physical_reference is None
+
+
+def test_two_evses_of_one_uid_and_two_evse_ids_are_two():
+    evses = [{"uid": "BOX", "evse_id": f"NL*TST*E{number}", "status": "CHARGING"} for number in (1, 2, 2)]
+    mapped = of({"evses": evses})
+    assert [evse.id for evse in mapped.station.evses] == ["demo:NLTST:L/BOX", "demo:NLTST:L/BOX/NL*TST*E2"]
+    assert [evse.local_id for evse in mapped.station.evses] == ["BOX", "BOX"]
+    assert len(mapped.statuses) == 2
+    assert mapped.station.flags == (Flag.DUPLICATE_DROPPED,)
+
+
+def test_a_list_left_out_is_read_and_flagged():
+    connector = {"id": "1", "standard": "CHADEMO"}
+    evse = {"uid": "E", "connectors": connector, "capabilities": "RESERVABLE", "parking_restrictions": "TAXIS"}
+    station = of({"evses": evse, "facilities": "WIFI", "directions": {"language": "en", "text": "left"}}).station
+    assert station.evses[0].connectors[0].type is ConnectorType.CHADEMO
+    assert station.evses[0].reservable is True
+    assert (station.access, station.amenities, station.directions) == (Access.RESTRICTED_FLEET, ("WIFI",), "left")
+    assert station.flags == (Flag.VALUE_UNREADABLE,)
 
 
 def test_an_evse_without_a_name_is_inferred_and_has_no_status():
@@ -368,6 +455,7 @@ def test_time_zones():
     mapped = read("22_places.json")
     assert mapped["zone"].station.time_zone == "Asia/Kuala_Lumpur"
     assert Flag.TEXT_CLEANED in mapped["zone"].station.flags
+    assert of({"time_zone": "europe/amsterdam"}).station.time_zone == "Europe/Amsterdam"
     for local in ("no_zone", "folder_zone"):
         assert mapped[local].station.time_zone is None
         assert mapped[local].unknown_codes
@@ -376,13 +464,58 @@ def test_time_zones():
 def test_pictures_phones_amenities_and_owners():
     mapped = read("22_places.json")["rich"]
     station = mapped.station
-    assert station.image_urls == ("https://x.example/a.jpg",)
+    assert station.image_urls == ("https://x.example/a.jpg", "http://x.example/b.jpg", "https://x.example/a%20b.jpg")
+    assert station.flags == (Flag.TEXT_CLEANED, Flag.VALUE_UNREADABLE)  # a blank, and an address that is none
     assert station.phones == ("+31 30 1234567",)
     assert station.amenities == ("CAFE", "WIFI")
     assert mapped.unknown_codes == ("facility=LAUNDRY",)
     assert station.address.region == "Utrecht"
     owner = next(operator for operator in mapped.operators if operator.id == station.equipment_owner_id)
     assert owner.name == "Gemeente Utrecht"
+
+
+def test_an_owner_of_nearly_the_operator_s_name_changes_nothing_about_the_operator():
+    operator = {"name": "ChargeCo", "website": "https://chargeco.example"}
+    mapped = of({"operator": operator, "owner": {"name": "Chargeco", "phone": "+31 30 1"}})
+    (company,) = mapped.operators
+    assert mapped.station.operator_id == mapped.station.equipment_owner_id == company.id
+    assert (company.name, company.website, company.phone) == ("ChargeCo", "https://chargeco.example", "+31 30 1")
+
+
+@pytest.mark.parametrize(("one", "other"), [("कंपनी", "कंपना"), ("A" * 90 + "b", "A" * 90 + "c")])
+def test_operators_with_different_names_are_different(one: str, other: str):
+    assert of({"operator": {"name": one}}).station.operator_id != of({"operator": {"name": other}}).station.operator_id
+
+
+def test_an_operator_that_is_only_a_name():
+    mapped = of({"operator": " Laden &amp; Co "})
+    assert [operator.name for operator in mapped.operators] == ["Laden & Co"]
+    assert of({"operator": ["Laden"]}).station.flags == (Flag.VALUE_UNREADABLE,)
+
+
+@pytest.mark.parametrize(
+    ("country_code", "party_id", "key"),
+    [("nl", " tst ", "NLTST"), ("NL", 7, "NL7"), ("NL", "A_1", "NLA_1"), ("NL", "a:b", "NLDEF"), ("NL", "", "NLDEF")],
+)
+def test_the_party_of_a_location(country_code: object, party_id: object, key: str):
+    assert of({"country_code": country_code, "party_id": party_id}).station.id == f"demo:{key}:L"
+
+
+def test_the_profile_s_party_says_the_country_where_a_location_says_none_and_lies_there():
+    silent = {"country_code": None, "party_id": None, "country": None}
+    station = of(silent).station
+    assert (station.address.country, station.flags) == ("NL", (Flag.COUNTRY_INFERRED,))
+    assert of({**silent, "coordinates": {"latitude": "1.5", "longitude": "2.5"}}).station.address.country is None
+
+
+def test_directions_in_the_feed_s_language_and_else_the_first_that_say_something():
+    texts = [
+        {"language": "de", "text": " "},
+        {"language": "nl", "text": "links"},
+        {"language": "EN-gb", "text": "left"},
+    ]
+    assert of({"directions": texts}).station.directions == "left"
+    assert of({"directions": texts[:2]}).station.directions == "links"
 
 
 def test_a_party_that_names_no_operator_is_its_own():
@@ -405,8 +538,10 @@ def test_the_specification_s_own_examples(shared_data: Path):
         if item["file"].startswith("examples/location_example")
     ]  # fmt: skip
     assert len(locations) == 6
-    for location in locations:
-        mapped = MAPPER.read(location, NOW)
-        assert isinstance(mapped, Mapped)
-        assert mapped.station.flags == ()
-        assert mapped.unknown_codes == ()
+    mapped = [MAPPER.read(location, NOW) for location in locations]
+    read = [item for item in mapped if isinstance(item, Mapped)]
+    assert [item.station.flags for item in read] == [()] * 6
+    assert [item.unknown_codes for item in read] == [()] * 6
+    assert [item.station.published for item in read] == [True, True, True, False, False, False]
+    assert [item.station.address.country for item in read] == ["BE", "SE", "NL", "NL", "NL", "DE"]
+    assert [len(item.statuses) for item in read] == [2, 1, 1, 1, 1, 1]

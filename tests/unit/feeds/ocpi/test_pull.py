@@ -22,6 +22,11 @@ def test_roots(body: bytes):
     assert read_envelope(body) == ([1], None)
 
 
+@pytest.mark.parametrize("body", [b'{"status_code": 1000, "data": null}', b'{"status_code": "1000"}', b'{"data": []}'])
+def test_nothing_to_tell(body: bytes):
+    assert read_envelope(body) == ([], None)
+
+
 @pytest.mark.parametrize(
     "body",
     [

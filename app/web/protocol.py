@@ -1,0 +1,60 @@
+"""How requests come off the wire: uvicorn's fast protocol, with an end to what a request's head may be."""
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.errors import ChargegraphError
+
+MAX_HEAD_BYTES = 64 * 1024
+
+
+class _HeadTooLargeError(ChargegraphError):
+    """The address and the headers together are larger than we read."""
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """One connection.
+
+    uvicorn's parser keeps what it is sent until the head is complete, which a client without a key could use to fill
+    the memory. Here a head beyond MAX_HEAD_BYTES is a 400; trailers count as part of it.
+    """
+
+    _head_bytes = 0
+    _since_last_part = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; give up on what grows without becoming a header or a body."""
+        self._since_last_part += len(data)
+        super().data_received(data)
+        if self._since_last_part > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        """Begin to count."""
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count a part of the address."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header, as HTTP/2 does."""
+        self._count(len(name) + len(value) + 32)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Stop counting what has not become a part yet."""
+        self._since_last_part = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on; whoever reads it knows how much it may be."""
+        self._since_last_part = 0
+        super().on_body(body)
+
+    def _count(self, size: int) -> None:
+        self._since_last_part = 0
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _HeadTooLargeError
