@@ -19,11 +19,12 @@ def known_open(codes: IntArray, patterns: Interned[bytes], at: Instant) -> BoolA
         return np.zeros(0, np.bool_)
     answers = np.zeros(int(codes.max()) + 1, np.bool_)
     for code in np.unique(codes).tolist():
-        answers[code] = _is_open(patterns.value(code), at)
+        answers[code] = is_known_open(patterns.value(code), at)
     return answers[codes]
 
 
-def _is_open(pattern: bytes, at: Instant) -> bool:
+def is_known_open(pattern: bytes, at: Instant) -> bool:
+    """Tell whether a packed pattern is known to be open."""
     if not pattern:
         return False
     hours, zone = _unpack(pattern)

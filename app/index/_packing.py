@@ -150,6 +150,11 @@ def require_feed(feed: str, stations: Sequence[Station]) -> None:
             raise ValueError(f"station {station.id!r} of feed {station.feed!r} does not belong to feed {feed!r}")
 
 
+def distinct_stations(stations: Sequence[Station]) -> list[Station]:
+    """Return stations; of two with one id the later."""
+    return list({station.id: station for station in stations}.values())
+
+
 def pack_stations(stations: Sequence[Station]) -> list[PackedStation]:
     """Pack stations; of two with one id the later stays."""
-    return [pack_station(station) for station in {station.id: station for station in stations}.values()]
+    return [pack_station(station) for station in distinct_stations(stations)]

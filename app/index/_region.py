@@ -114,12 +114,21 @@ class Region:
     def spans(self, columns: Columns) -> list[Span]:
         """Return the ranges that hold every station in the polygons."""
         spans: list[Span] = []
+        for box in self.boxes():
+            spans.extend(box_spans(columns, box))
+        return _united(spans)
+
+    def boxes(self) -> list[BoundingBox]:
+        """Return boxes, none over the antimeridian, that hold the polygons."""
+        boxes = []
         for outer, _ in self._polygons:
             west, south, east, north = _bounds(outer)
             # Unrolling rounds: without a margin a station on an edge may fall into the cell beside.
-            longitudes = _longitudes(west - _MARGIN_DEGREES, east + _MARGIN_DEGREES)
-            spans.extend(_spans(columns, south, north, longitudes))
-        return _united(spans)
+            boxes += [
+                BoundingBox(west=low, south=south, east=high, north=north)
+                for low, high in _longitudes(west - _MARGIN_DEGREES, east + _MARGIN_DEGREES)
+            ]
+        return boxes
 
     def contains(self, lon: FloatArray, lat: FloatArray) -> BoolArray:
         """Tell which positions are in one of the polygons."""

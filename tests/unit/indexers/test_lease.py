@@ -52,7 +52,7 @@ async def test_a_second_one_does_nothing_meanwhile_however_long_it_takes(ledger:
         await done.wait()
         return "first"
 
-    async def never() -> None:
+    async def never() -> str:
         pytest.fail("two index one feed")
 
     first = asyncio.create_task(under_lease(ledger, "teld", work))

@@ -1,0 +1,314 @@
+"""The way to an Elasticsearch cluster: requests as bytes, answers as typed values, one home for time-outs and retries.
+
+Whatever the client library raises becomes UnavailableError here. What the cluster refused is a RefusedError with the
+name that Elasticsearch gives to the problem, for those who know an answer to it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from random import random
+from typing import Any, Final, NamedTuple, TypeVar
+
+import elastic_transport
+import msgspec
+from elasticsearch import AsyncElasticsearch
+
+from app.errors import UnavailableError
+
+_T = TypeVar("_T")
+
+
+class Budget(NamedTuple):
+    """How long one try may take, how many tries there are, and how long all of them may take together."""
+
+    try_s: float
+    tries: int
+    total_s: float
+
+
+READ: Final = Budget(1.5, 5, 6.0)
+"""A driver waits. A hung node costs one try, and the next goes to another node."""
+WRITE: Final = Budget(30.0, 15, 120.0)
+"""Feeds can wait for a new master. Everything written may be written twice: documents have fixed ids."""
+
+_RETRIED: Final = frozenset({429, 502, 503, 504})
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+_RETRY_AFTER_S: Final = 2.0
+_CONNECTIONS_PER_NODE: Final = 32
+BULK_BYTES: Final = 4 * 2**20
+"""The most that one bulk request holds, but for one document."""
+_REQUESTS_IN_FLIGHT: Final = 2
+_SHOWN: Final = 3
+_JSON: Final = {"accept": "application/json", "content-type": "application/json"}
+_LINES: Final = {"accept": "application/json", "content-type": "application/x-ndjson"}
+
+
+class RefusedError(UnavailableError):
+    """The cluster answered and said no; ``kind`` is Elasticsearch's own name of the reason."""
+
+    def __init__(self, status: int, kind: str, detail: str) -> None:
+        """Keep what was answered."""
+        super().__init__(f"Elasticsearch answered {status} {kind}: {detail}")
+        self.status = status
+        self.kind = kind
+
+
+class _Bytes(elastic_transport.Serializer):
+    """Leaves bodies as they are: they are encoded and decoded here, with types."""
+
+    def loads(self, data: bytes) -> bytes:
+        return data
+
+    def dumps(self, data: bytes) -> bytes:
+        return data
+
+
+class _Error(msgspec.Struct, frozen=True):
+    type: str = "unknown"
+    reason: str | None = None
+
+
+class _ErrorAnswer(msgspec.Struct, frozen=True):
+    error: _Error | str = "unknown"
+
+
+class _BulkItem(msgspec.Struct, frozen=True):
+    id: str = msgspec.field(name="_id")
+    status: int
+    error: _Error | None = None
+
+
+class _BulkAnswer(msgspec.Struct, frozen=True):
+    errors: bool
+    items: list[dict[str, _BulkItem]]
+
+
+_error_decoder = msgspec.json.Decoder(_ErrorAnswer)
+_bulk_decoder = msgspec.json.Decoder(_BulkAnswer)
+_any_decoder = msgspec.json.Decoder()
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Map what the client library raises, and answers that cannot be read, to UnavailableError."""
+    try:
+        yield
+    except elastic_transport.ApiError as error:
+        kind, detail = _reason(error.body)
+        raise RefusedError(error.meta.status, kind, detail) from error
+    except (elastic_transport.TransportError, msgspec.DecodeError) as error:
+        raise UnavailableError(f"Elasticsearch does not answer: {error}", _RETRY_AFTER_S) from error
+
+
+def _reason(body: object) -> tuple[str, str]:
+    error: _Error | str = str(body)
+    if isinstance(body, bytes):
+        try:
+            error = _error_decoder.decode(body).error
+        except msgspec.DecodeError:
+            error = body[:200].decode(errors="replace")
+    return (error.type, error.reason or "") if isinstance(error, _Error) else ("unknown", error)
+
+
+class Cluster:
+    """The nodes of one cluster. Knows no station."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        """Keep the addresses of nodes; a name and password in them are used."""
+        self._urls = tuple(urls)
+        self._clients: dict[Budget, AsyncElasticsearch] = {}
+
+    def open(self) -> None:
+        """Make the client; connections are opened as they are needed."""
+        raw = _Bytes()
+        # No sniffing: one sniff that times out is raised again at every later request.
+        client = AsyncElasticsearch(
+            list(self._urls),
+            serializers={"application/json": raw, "application/x-ndjson": raw, "text/*": raw},
+            connections_per_node=_CONNECTIONS_PER_NODE,
+            max_retries=0,
+            retry_on_status=(),
+        )
+        self._clients = {budget: client.options(request_timeout=budget.try_s) for budget in (READ, WRITE)}
+
+    async def close(self) -> None:
+        """Close all connections; a second call does nothing."""
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.close()
+
+    async def search(
+        self, index: str | None, request: object, answer: msgspec.json.Decoder[_T], shown: str, budget: Budget = READ
+    ) -> _T:
+        """Search an index, or in a point in time that the request names; decode the parts of the answer to be shown.
+
+        A copy that does not answer is never left out: then another one is asked, or all fails.
+        """
+        path = "/_search" if index is None else f"/{index}/_search"
+        parameters = {"allow_partial_search_results": "false", "filter_path": shown}
+        with answering():
+            return answer.decode(await self._request(budget, "POST", path, msgspec.json.encode(request), parameters))
+
+    async def look(self, path: str, **parameters: str) -> Any:
+        """Return a decoded answer about the cluster; an empty one where there is no such thing."""
+        try:
+            with answering():
+                return _any_decoder.decode(await self._request(WRITE, "GET", path, None, parameters))
+        except RefusedError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return {}
+            raise
+
+    async def write(self, method: str, path: str, body: object = None, **parameters: str) -> Any:
+        """Change something within the budget of writes; return the decoded answer."""
+        encoded = None if body is None else msgspec.json.encode(body)
+        with answering():
+            return _any_decoder.decode(await self._request(WRITE, method, path, encoded, parameters))
+
+    async def bulk(self, alias: str, lines: Sequence[bytes]) -> None:
+        """Apply lines of a bulk request to an alias, those that the cluster was too busy for again.
+
+        Raises RefusedError that names the documents that it does not take, and when there is no such alias.
+        """
+
+        async def send() -> None:
+            nonlocal lines
+            lines, refusal = await self._bulk(alias, lines)
+            if refusal is not None:
+                raise refusal
+
+        await _persistently(WRITE, send)
+
+    async def _bulk(self, alias: str, lines: Sequence[bytes]) -> tuple[Sequence[bytes], RefusedError | None]:
+        """Send lines once; return those to be sent again, and why."""
+        parameters = {"require_alias": "true", "filter_path": "errors,items.*._id,items.*.status,items.*.error"}
+        answer = await self._try(WRITE, "POST", f"/{alias}/_bulk", b"".join(lines), parameters, _LINES)
+        if answer.startswith(b'{"errors":false'):
+            return (), None
+        again: list[bytes] = []
+        refused: list[tuple[str, int, _Error]] = []
+        for line, results in zip(lines, _bulk_decoder.decode(answer).items, strict=True):
+            for item in results.values():
+                if item.error is not None:
+                    refused.append((item.id, item.status, item.error))
+                    again.append(line)
+        final = [entry for entry in refused if entry[1] not in _RETRIED]
+        if not refused:
+            return (), None
+        _, status, error = (final or refused)[0]
+        shown = "; ".join(f"{name}: {each.type}: {each.reason}" for name, _, each in (final or refused)[:_SHOWN])
+        detail = f"{len(final or refused)} of {len(lines)} documents were refused: {shown}"
+        return again, RefusedError(status, error.type, detail)
+
+    async def _request(
+        self, budget: Budget, method: str, path: str, body: bytes | None, parameters: Mapping[str, str]
+    ) -> bytes:
+        return await _persistently(budget, partial(self._try, budget, method, path, body, parameters))
+
+    async def _try(
+        self,
+        budget: Budget,
+        method: str,
+        path: str,
+        body: bytes | None,
+        parameters: Mapping[str, str],
+        headers: Mapping[str, str] = _JSON,
+    ) -> bytes:
+        client = self._clients.get(budget)
+        if client is None:
+            raise UnavailableError("the station index is not open")
+        with answering():
+            answer = await client.perform_request(method, path, params=parameters, headers=headers, body=body)
+        found: bytes = answer.body
+        return found
+
+
+async def _persistently(budget: Budget, send: Callable[[], Awaitable[_T]]) -> _T:
+    """Try until it works, or the budget is used up, or the answer is one that another try would not change."""
+    failure: UnavailableError | None = None
+    try:
+        async with asyncio.timeout(budget.total_s):
+            for tries in range(budget.tries):
+                try:
+                    return await send()
+                except UnavailableError as error:
+                    if not _is_worth_a_try(error):
+                        raise
+                    failure = error
+                await asyncio.sleep(random() * min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**tries))
+    except TimeoutError as error:
+        raise failure or UnavailableError("Elasticsearch does not answer in time", _RETRY_AFTER_S) from error
+    assert failure is not None
+    raise failure
+
+
+def _is_worth_a_try(error: UnavailableError) -> bool:
+    if isinstance(error, RefusedError):
+        return error.status in _RETRIED
+    return isinstance(error.__cause__, elastic_transport.ConnectionError | elastic_transport.ConnectionTimeout)
+
+
+class Pump:
+    """Sends parts of something large, a few at a time: whoever puts more waits until there is room."""
+
+    def __init__(self, send: Callable[[list[bytes]], Awaitable[None]]) -> None:
+        """Begin with nothing on the way."""
+        self._send = send
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def put(self, lines: Sequence[bytes]) -> None:
+        """Send lines; returns when the last of them are on their way. Raises what an earlier part failed with."""
+        part: list[bytes] = []
+        size = 0
+        for line in lines:
+            part.append(line)
+            size += len(line)
+            if size >= BULK_BYTES:
+                await self._start(part)
+                part, size = [], 0
+        if part:
+            await self._start(part)
+
+    async def drain(self) -> None:
+        """Wait until everything arrived. Raises what a part failed with."""
+        await self._wait_for(0)
+
+    async def cancel(self) -> None:
+        """Give up what is on its way."""
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            with suppress(UnavailableError, asyncio.CancelledError):
+                await self._tasks.pop()
+
+    async def _start(self, part: list[bytes]) -> None:
+        await self._wait_for(_REQUESTS_IN_FLIGHT - 1)
+        self._tasks.add(asyncio.ensure_future(self._send(part)))
+
+    async def _wait_for(self, room: int) -> None:
+        while len(self._tasks) > room:
+            done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+
+@asynccontextmanager
+async def pumping(send: Callable[[list[bytes]], Awaitable[None]]) -> AsyncIterator[Pump]:
+    """Give a pump; when the block ends everything has arrived, or what is on its way is given up."""
+    pump = Pump(send)
+    try:
+        yield pump
+        await pump.drain()
+    except BaseException:
+        await pump.cancel()
+        raise
+
+
+async def pumped(send: Callable[[list[bytes]], Awaitable[None]], lines: Sequence[bytes]) -> None:
+    """Send all lines, and wait until they have arrived."""
+    async with pumping(send) as pump:
+        await pump.put(lines)

@@ -1,0 +1,655 @@
+"""The station index on Elasticsearch: who serves and who indexes may be many processes on many hosts."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+import msgspec
+import numpy as np
+
+from app.errors import UnavailableError
+from app.index import _es_query, _query
+from app.index._columns import Columns, Dictionaries, FactRow, merge, read_batch
+from app.index._document import Document, operator_lines, station_documents
+from app.index._es_client import Cluster, RefusedError
+from app.index._es_query import MARGIN_M, PAGE_HITS, RANKED_RADIUS_M, Query
+from app.index._es_store import Staging, Store
+from app.index._hours import is_known_open
+from app.index._packing import distinct_stations, require_feed
+from app.index._region import Region, in_box
+from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
+from app.model.clock import Instant
+from app.model.geo import distance_m
+from app.model.identity import evse_key
+from app.model.search import Area, AvailabilityView, Hit, Near, Search, SearchPage, StationFilter
+from app.model.station import Operator, Station
+
+_REMEMBERED_STATIONS: Final = 20_000
+_REMEMBERED_PATTERNS: Final = 100_000
+_SPARE_HITS: Final = 11
+_THREAD_ABOVE_ROWS: Final = 2_000
+_PACK_AT_ONCE: Final = 500
+_FOUND_AT_ONCE: Final = 1_000
+_MOVES: Final = 5
+_LEARN_EVERY_S: Final = 30.0
+_LEARNED_AT_ONCE: Final = 65_536
+_KEEP_ALIVE: Final = "30s"
+_LOW_HALF: Final = np.uint64(0xFFFF_FFFF)
+
+_T = TypeVar("_T")
+
+
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """The columns of a station that were asked for."""
+
+    id: tuple[str] = ("",)
+    version: tuple[int] = (0,)
+    lon: tuple[float] = (0.0,)
+    lat: tuple[float] = (0.0,)
+    local_id: tuple[str] = ("",)
+    hours_key: tuple[str] = ("",)
+    hours: tuple[bytes] = (b"",)
+    evse_keys: tuple[bytes] = (b"",)
+    connectors: tuple[bytes] = (b"",)
+
+
+class _RowHit(msgspec.Struct, frozen=True, gc=False):
+    fields: _Row
+    sort: msgspec.Raw = msgspec.Raw()
+
+
+class _Total(msgspec.Struct, frozen=True):
+    value: int = 0
+
+
+class _RowHits(msgspec.Struct, frozen=True):
+    total: _Total = _Total()
+    hits: list[_RowHit] = []
+
+
+class _Doubtful(msgspec.Struct, frozen=True):
+    doc_count: int = 0
+
+
+class _Aggregations(msgspec.Struct, frozen=True):
+    doubtful: _Doubtful = _Doubtful()
+
+
+class _RowAnswer(msgspec.Struct, frozen=True):
+    hits: _RowHits = _RowHits()
+    aggregations: _Aggregations = _Aggregations()
+    pit_id: str = ""
+
+
+class _Bucket(msgspec.Struct, frozen=True):
+    key: str
+    doc_count: int
+
+
+class _Buckets(msgspec.Struct, frozen=True):
+    buckets: list[_Bucket]
+    sum_other_doc_count: int = 0
+
+
+class _BucketAnswer(msgspec.Struct, frozen=True):
+    aggregations: dict[str, _Buckets]
+
+
+class _StationSource(msgspec.Struct, frozen=True):
+    id: str
+    version: int
+    doc: msgspec.Raw
+
+
+class _StationHit(msgspec.Struct, frozen=True):
+    source: _StationSource = msgspec.field(name="_source")
+
+
+class _StationHits(msgspec.Struct, frozen=True):
+    hits: list[_StationHit] = []
+
+
+class _StationAnswer(msgspec.Struct, frozen=True):
+    hits: _StationHits = _StationHits()
+
+
+class _OperatorSource(msgspec.Struct, frozen=True):
+    id: str
+    doc: Operator
+
+
+class _OperatorHit(msgspec.Struct, frozen=True):
+    source: _OperatorSource = msgspec.field(name="_source")
+
+
+class _OperatorHits(msgspec.Struct, frozen=True):
+    hits: list[_OperatorHit] = []
+
+
+class _OperatorAnswer(msgspec.Struct, frozen=True):
+    hits: _OperatorHits = _OperatorHits()
+
+
+_row_decoder = msgspec.json.Decoder(_RowAnswer)
+_bucket_decoder = msgspec.json.Decoder(_BucketAnswer)
+_station_answer_decoder = msgspec.json.Decoder(_StationAnswer)
+_operator_decoder = msgspec.json.Decoder(_OperatorAnswer)
+_distance_decoder = msgspec.json.Decoder(tuple[float, str])
+_station_decoder = msgspec.json.Decoder(Station)
+
+
+class ElasticsearchIndex(StationIndex):
+    """Stations in Elasticsearch, live status in this process: it is never written there.
+
+    What only stations say, Elasticsearch answers exactly, but for positions, which are made exact here. Where live
+    status has a say, or polygons, all candidates are read as columns and searched as the embedded index searches its
+    own. Whole stations are remembered together with their versions, which every search tells.
+    """
+
+    def __init__(self, urls: Sequence[str], view: AvailabilityView, prefix: str = "chargegraph") -> None:
+        """Use the nodes at these addresses; everything there is named ``prefix-…``. ``view`` is asked from the loop."""
+        self._cluster = Cluster(urls)
+        self._store = Store(self._cluster, prefix)
+        self._view = view
+        self._changing = asyncio.Lock()
+        self._replacements: dict[str, _Replacement] = {}
+        self._stations: OrderedDict[str, tuple[int, Station]] = OrderedDict()
+        self._current: dict[str, int] = {}
+        self._patterns: dict[str, bytes] = {}
+        self._learner: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Make the indices where they are missing. Raises UnavailableError where the cluster does not answer."""
+        self._cluster.open()
+        try:
+            await self._store.open()
+            state = await self._store.state()
+            await self._learn_all()
+        except BaseException:
+            await self._cluster.close()
+            raise
+        self._learner = asyncio.create_task(self._learn_now_and_then(state), name="station index learner")
+
+    async def close(self) -> None:
+        """Finish what is being written and close connections; a second call does nothing."""
+        learner, self._learner = self._learner, None
+        if learner is not None:
+            learner.cancel()
+            with suppress(asyncio.CancelledError):
+                await learner
+        async with self._changing:
+            for replacement in tuple(self._replacements.values()):
+                with suppress(UnavailableError):
+                    await replacement.end()
+            await self._cluster.close()
+            self._stations.clear()
+
+    # ------------------------------------------------------------------------------------------------------- changes
+
+    async def open_replacement(self, feed: str) -> FeedReplacement:
+        """Begin a new full statement of a feed; an older one of that feed that was left open is dropped."""
+        async with self._changing:
+            older = self._replacements.get(feed)
+            if older is not None:
+                await older.end()
+            await self._store.drop_staged(feed)
+            known = await self._store.versions(self._store.alias, _es_query.of_feed(feed))
+            replacement = _Replacement(feed, known, self._store, self._changing, self._learn, self._forget)
+            self._replacements[feed] = replacement
+            return replacement
+
+    async def upsert_stations(self, feed: str, stations: Sequence[Station]) -> ReplaceSummary:
+        """Add or change these stations of a feed and keep all others; each station is changed in one step."""
+        documents = await _documents(feed, stations)
+        return await _finished(self._upsert(feed, documents))
+
+    async def remove_feed(self, feed: str) -> int:
+        """Forget a feed's stations; return how many there were."""
+
+        async def remove() -> int:
+            async with self._changing:
+                await self._preserve(feed, None)
+                return (await self._store.commit(feed, {}, Staging(self._store, feed), remove_missing=True)).removed
+
+        return await _finished(remove())
+
+    async def save_operators(self, operators: Sequence[Operator]) -> None:
+        """Add or replace operators by id."""
+        if operators:
+            await self._cluster.bulk(self._store.operators, [operator_lines(operator) for operator in operators])
+            await self._cluster.write("POST", f"/{self._store.operators}/_refresh")
+
+    async def _upsert(self, feed: str, documents: Sequence[Document]) -> ReplaceSummary:
+        async with self._changing:
+            changed: list[Document] = []
+            await self._store.refresh()
+            for first in range(0, len(documents), PAGE_HITS):
+                part = documents[first : first + PAGE_HITS]
+                query = _es_query.of_ids([document.id for document in part])
+                known = await self._store.versions(self._store.alias, query)
+                changed += [document for document in part if known.get(document.id) != document.version]
+            if changed:
+                await self._learn([document.evse_keys for document in changed])
+                await self._preserve(feed, [document.id for document in changed])
+                if not await self._store.upsert(changed):
+                    await self._store.wait_for_successor()
+                    await self._store.upsert_beside(feed, changed)
+            return ReplaceSummary(indexed=len(documents), changed=len(changed), removed=0)
+
+    async def _preserve(self, feed: str, station_ids: Sequence[str] | None) -> None:
+        """Hand documents that are about to be changed to an open statement which counts on them as they are."""
+        replacement = self._replacements.get(feed)
+        if replacement is not None:
+            await replacement.preserve(station_ids)
+
+    def _forget(self, replacement: "_Replacement") -> None:
+        if self._replacements.get(replacement.feed) is replacement:
+            del self._replacements[replacement.feed]
+
+    # ------------------------------------------------------------------------------------------- whose status counts
+
+    async def _learn(self, packed_keys: Iterable[bytes]) -> None:
+        """Let the live board know Evses before anyone can find them, so many at a time that the loop stays free."""
+        keys = np.frombuffer(b"".join(packed_keys), "<u8").astype(np.uint64)
+        for first in range(0, len(keys), _LEARNED_AT_ONCE):
+            self._view.slots(keys[first : first + _LEARNED_AT_ONCE])
+            await asyncio.sleep(0)
+
+    async def _learn_all(self) -> None:
+        """Let the live board know all Evses."""
+        async for hits in self._rows({"exists": {"field": "evse_keys"}}, ("evse_keys",)):
+            await self._learn([hit.fields.evse_keys[0] for hit in hits])
+
+    async def _learn_now_and_then(self, state: tuple[str, int]) -> None:
+        """Let the live board know the Evses that other processes add."""
+        while True:
+            await asyncio.sleep(_LEARN_EVERY_S)
+            with suppress(UnavailableError):
+                found = await self._store.state()
+                if found != state:
+                    await self._learn_all()
+                    state = found
+
+    # ------------------------------------------------------------------------------------------------------- searches
+
+    async def search(self, search: Search) -> SearchPage:
+        """Answer one search."""
+        return await self._where_it_is(lambda: self._search(search))
+
+    async def _where_it_is(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask again where the index was replaced, and deleted, under the question."""
+        for _ in range(_MOVES):
+            try:
+                return await ask()
+            except RefusedError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+        return await ask()
+
+    async def _search(self, search: Search) -> SearchPage:
+        where, wanted = search.where, search.filter
+        region = None
+        if isinstance(where, Area) and where.polygons:
+            region = await asyncio.to_thread(Region, where)
+        inside = _es_query.possible(where, region)
+        patterns = await self._open_patterns(_es_query.matching(inside, wanted), search.at) if wanted.open_now else None
+        query = _es_query.matching(inside, wanted, patterns)
+        hours_left = wanted.open_now and patterns is None
+        far = isinstance(where, Near) and where.radius_m > RANKED_RADIUS_M
+        if region is not None or far or hours_left or _query.asks_for_live(wanted):
+            return await self._enumerate(search, query, hours_left=hours_left)
+        return await self._rank(search, query)
+
+    async def _rank(self, search: Search, query: Query) -> SearchPage:
+        """Let Elasticsearch order the stations, and read a few more than are wanted to make the order exact."""
+        size = search.first + _SPARE_HITS
+        while size <= PAGE_HITS:
+            answer = await self._ask(_request(search, query, size), "hits.total.value,hits.hits,aggregations")
+            hits = answer.hits.hits
+            page = _exact_page(search, hits, exhausted=len(hits) < size)
+            if page is not None:
+                found, has_next = page
+                total = answer.hits.total.value
+                if answer.aggregations.doubtful.doc_count:
+                    total -= await self._count_outside(search, query)
+                self._vouch({hit.fields.id[0]: hit.fields.version[0] for hit in hits})
+                return SearchPage(found, total, has_next)
+            size *= 2
+        return await self._enumerate(search, query, hours_left=False)
+
+    async def _count_outside(self, search: Search, query: Query) -> int:
+        count = 0
+        async for hits in self._rows(_es_query.doubtful(query, search.where), ("lon", "lat")):
+            count += len(hits) - int(np.count_nonzero(_is_inside(search.where, hits)[0]))
+        return count
+
+    async def _enumerate(self, search: Search, query: Query, *, hours_left: bool) -> SearchPage:
+        """Read the columns of all candidates and search them as the embedded index does."""
+        wanted, dictionaries = search.filter, Dictionaries()
+        live = _query.asks_for_live(wanted)
+        left = StationFilter(open_now=hours_left)
+        if live:
+            left = msgspec.structs.replace(
+                left,
+                connector_types=wanted.connector_types,
+                min_power_w=wanted.min_power_w,
+                available_now=wanted.available_now,
+                max_status_age_s=wanted.max_status_age_s,
+            )
+        fields = ["id", "version", "lon", "lat"]
+        fields += ["hours"] * hours_left + ["evse_keys", "connectors"] * live
+        rows = [row async for hits in self._rows(query, fields) for row in hits]
+        threaded = len(rows) > _THREAD_ABOVE_ROWS
+        question = msgspec.structs.replace(search, filter=left)
+
+        async def run(work: Callable[[], _T]) -> _T:
+            return await asyncio.to_thread(work) if threaded else work()
+
+        batch = await run(lambda: read_batch([[_facts(hit.fields) for hit in rows]], dictionaries))
+        slots = self._view.slots(batch.evse_key)
+        columns = await run(lambda: merge(Columns.empty(), (), batch, slots))
+        asked = await run(lambda: _query.ask(columns, question))
+        narrowed = await run(lambda: _query.narrow(columns, dictionaries, asked))
+        page = _query.cut(columns, asked, _query.see(narrowed, self._view, question))
+        shown = {hit.station_id for hit in page.hits}
+        self._vouch({hit.fields.id[0]: hit.fields.version[0] for hit in rows if hit.fields.id[0] in shown})
+        return page
+
+    async def _open_patterns(self, query: Query, at: Instant) -> list[str] | None:
+        """Return the names of the opening patterns there that are known to be open; None where there are too many."""
+        answer = await self._cluster.search(
+            self._store.alias, _es_query.patterns(query), _bucket_decoder, "aggregations"
+        )
+        found = answer.aggregations["patterns"]
+        if found.sum_other_doc_count:
+            return None
+        keys = [bucket.key for bucket in found.buckets]
+        missing = [key for key in keys if key not in self._patterns]
+        if missing:
+            if len(self._patterns) > _REMEMBERED_PATTERNS:
+                self._patterns.clear()
+                missing = keys
+            contents = await self._ask(_es_query.pattern_contents(missing), "hits.hits.fields")
+            self._patterns |= {hit.fields.hours_key[0]: hit.fields.hours[0] for hit in contents.hits.hits}
+        return [key for key in keys if key in self._patterns and is_known_open(self._patterns[key], at)]
+
+    # ------------------------------------------------------------------------------------------------ lookups and lists
+
+    async def find_stations(self, station_ids: Sequence[str]) -> list[Station | None]:
+        """Return the stations in the order asked for, None where there is none.
+
+        A station that is remembered is answered where a search just said that its version is the current one.
+        """
+        remembered, current = self._stations, self._current
+        found: dict[str, Station] = {}
+        missing: list[str] = []
+        for station_id in dict.fromkeys(station_ids):
+            version, station = remembered.get(station_id, (None, None))
+            if station is not None and current.get(station_id) == version:
+                remembered.move_to_end(station_id)
+                found[station_id] = station
+            elif station_id and _es_query.is_encodable(station_id):
+                missing.append(station_id)
+        for first in range(0, len(missing), _FOUND_AT_ONCE):
+            found |= await self._read_stations(missing[first : first + _FOUND_AT_ONCE])
+        return [found.get(station_id) for station_id in station_ids]
+
+    async def find_station_of_evse(self, evse_ids: Sequence[str]) -> list[str | None]:
+        """Return for each Evse the id of the station that it stands in, None where it is unknown."""
+        keys = {evse_id: evse_key(evse_id) for evse_id in evse_ids if _es_query.is_encodable(evse_id)}
+        if not keys:
+            return [None] * len(evse_ids)
+        wanted = np.array(sorted(set(keys.values())), np.uint64)
+        halves = (wanted & _LOW_HALF).astype(np.uint32).view(np.int32).tolist()
+        holders: dict[int, list[str]] = {}
+        async for hits in self._rows(_es_query.of_evses(halves), ("id", "evse_keys")):
+            for hit in hits:
+                for key in np.intersect1d(np.frombuffer(hit.fields.evse_keys[0], "<u8"), wanted).tolist():
+                    holders.setdefault(key, []).append(hit.fields.id[0])
+        candidates = list(dict.fromkeys(station_id for found in holders.values() for station_id in found))
+        stations = dict(zip(candidates, await self.find_stations(candidates), strict=True))
+        return [
+            next((one for one in holders.get(keys.get(evse_id, -1), ()) if _has_evse(stations[one], evse_id)), None)
+            for evse_id in evse_ids
+        ]
+
+    async def list_station_local_ids(self, feed: str, page_size: int) -> AsyncIterator[tuple[str, ...]]:
+        """Return the source's own ids of a feed's stations, in pages, in the order of the stations' ids."""
+        after_id, size = None, min(page_size, PAGE_HITS)
+        while True:
+            request = _es_query.columns(_es_query.of_feed(feed), ("id", "local_id"), size, after_id)
+            hits = (await self._where_it_is(lambda: self._ask(request, "hits.hits.fields"))).hits.hits  # noqa: B023
+            if hits:
+                yield tuple(hit.fields.local_id[0] for hit in hits)
+            if len(hits) < size:
+                return
+            after_id = hits[-1].fields.id[0]
+
+    async def count_stations(self) -> dict[str, int]:
+        """Return how many stations each feed has; feeds without stations are absent."""
+        answer = await self._where_it_is(
+            lambda: self._cluster.search(self._store.alias, _es_query.feed_counts(), _bucket_decoder, "aggregations")
+        )
+        return {bucket.key: bucket.doc_count for bucket in answer.aggregations["feeds"].buckets}
+
+    async def list_operators(self) -> list[Operator]:
+        """Return every operator that was ever saved, ordered by id."""
+        operators: list[Operator] = []
+        after_id = None
+        while True:
+            request = _es_query.operators(after_id)
+            answer = await self._cluster.search(self._store.operators, request, _operator_decoder, "hits.hits._source")
+            operators += [hit.source.doc for hit in answer.hits.hits]
+            if len(answer.hits.hits) < PAGE_HITS:
+                return operators
+            after_id = operators[-1].id
+
+    async def _read_stations(self, station_ids: Sequence[str]) -> dict[str, Station]:
+        # Not by _mget: of a copy that fails it says so within its answer, where a search goes to the next one.
+        request = _es_query.documents(station_ids)
+        answer = await self._where_it_is(
+            lambda: self._cluster.search(self._store.alias, request, _station_answer_decoder, "hits.hits._source")
+        )
+        remembered = self._stations
+        found: dict[str, Station] = {}
+        for hit in answer.hits.hits:
+            name, version = hit.source.id, hit.source.version
+            known_version, station = remembered.get(name, (None, None))
+            if station is None or known_version != version:
+                try:
+                    station = _station_decoder.decode(hit.source.doc)
+                except msgspec.DecodeError as error:
+                    raise UnavailableError(f"the document of station {name!r} is none: {error}") from error
+                remembered[name] = version, station
+            remembered.move_to_end(name)
+            found[name] = station
+        while len(remembered) > _REMEMBERED_STATIONS:
+            remembered.popitem(last=False)
+        return found
+
+    def _vouch(self, versions: dict[str, int]) -> None:
+        """Let these versions count as current until the event loop turns: nothing can be known to change before."""
+        self._current = versions
+        asyncio.get_running_loop().call_soon(self._forget_current, versions)
+
+    def _forget_current(self, versions: dict[str, int]) -> None:
+        if self._current is versions:
+            self._current = {}
+
+    async def _rows(self, query: Query, fields: Sequence[str]) -> AsyncIterator[list[_RowHit]]:
+        """Return columns of all stations that match, by id, all as of one moment."""
+        request = _es_query.columns(query, fields)
+        answer = await self._ask(request, "hits.total.value,hits.hits.fields")
+        if answer.hits.total.value <= PAGE_HITS:
+            if answer.hits.hits:
+                yield answer.hits.hits
+            return
+        opened = await self._cluster.write("POST", f"/{self._store.alias}/_pit", keep_alive=_KEEP_ALIVE)
+        name: str = opened["id"]
+        try:
+            after: msgspec.Raw | None = None
+            while True:
+                page: dict[str, Any] = request | {"pit": {"id": name, "keep_alive": _KEEP_ALIVE}}
+                if after is not None:
+                    page |= {"search_after": after, "track_total_hits": False}
+                shown = "pit_id,hits.hits.fields,hits.hits.sort"
+                answer = await self._cluster.search(None, page, _row_decoder, shown)
+                name = answer.pit_id or name
+                hits = answer.hits.hits
+                if hits:
+                    yield hits
+                if len(hits) < PAGE_HITS:
+                    return
+                after = hits[-1].sort
+        finally:
+            with suppress(UnavailableError):
+                await self._cluster.write("DELETE", "/_pit", {"id": name})
+
+    async def _ask(self, request: Query, shown: str) -> _RowAnswer:
+        return await self._cluster.search(self._store.alias, request, _row_decoder, shown)
+
+
+class _Replacement(FeedReplacement):
+    """A statement: the versions of its stations, and the documents that differ from those in force."""
+
+    def __init__(
+        self,
+        feed: str,
+        known: dict[str, int],
+        store: Store,
+        changing: asyncio.Lock,
+        learn: Callable[[Iterable[bytes]], Awaitable[None]],
+        forget: Callable[["_Replacement"], None],
+    ) -> None:
+        self.feed = feed
+        self._known = known
+        self._store = store
+        self._staging = Staging(store, feed)
+        self._changing = changing
+        self._learn = learn
+        self._forget = forget
+        self._statement: dict[str, int] = {}
+        self._evse_keys: list[bytes] = []
+        self._is_ended = False
+
+    async def add(self, stations: Sequence[Station]) -> None:
+        self._require_open()
+        documents = await _documents(self.feed, stations)
+        self._require_open()
+        fresh = [one for one in documents if one.id in self._staging or self._known.get(one.id) != one.version]
+        self._statement.update([(document.id, document.version) for document in documents])
+        self._evse_keys += [document.evse_keys for document in fresh]
+        await self._staging.put({document.id: document.lines for document in fresh})
+
+    async def count(self) -> int:
+        self._require_open()
+        return len(self._statement)
+
+    async def commit(self, *, remove_missing: bool) -> ReplaceSummary:
+        return await _finished(self._put_in_force(remove_missing=remove_missing))
+
+    async def abort(self) -> None:
+        if not self._is_ended:
+            async with self._changing:
+                await self.end()
+
+    async def end(self) -> None:
+        """Take nothing any more, and forget what was taken; nobody commits it meanwhile."""
+        self._is_ended = True
+        self._forget(self)
+        await self._staging.drop()
+
+    async def preserve(self, station_ids: Sequence[str] | None) -> None:
+        """Take over documents in force that the statement counts on; None: all of them."""
+        changing = list(self._known) if station_ids is None else station_ids
+        for station_id in changing:
+            self._known.pop(station_id, None)
+        skipped = [one for one in changing if one in self._statement and one not in self._staging]
+        for first in range(0, len(skipped), _FOUND_AT_ONCE):
+            await self._staging.put(await self._store.documents(skipped[first : first + _FOUND_AT_ONCE]))
+
+    async def _put_in_force(self, *, remove_missing: bool) -> ReplaceSummary:
+        async with self._changing:
+            self._require_open()
+            try:
+                await self._learn(self._evse_keys)
+                return await self._store.commit(
+                    self.feed, self._statement, self._staging, remove_missing=remove_missing
+                )
+            finally:
+                await self.end()
+
+    def _require_open(self) -> None:
+        if self._is_ended:
+            raise UnavailableError(
+                f"this replacement of feed {self.feed!r} was committed, aborted, or dropped for a newer one"
+            )
+
+
+async def _documents(feed: str, stations: Sequence[Station]) -> list[Document]:
+    """Make documents in a thread, some at a time, so that the loop stays responsive."""
+    require_feed(feed, stations)
+    distinct = distinct_stations(stations)
+    documents: list[Document] = []
+    for first in range(0, len(distinct), _PACK_AT_ONCE):
+        documents += await asyncio.to_thread(station_documents, distinct[first : first + _PACK_AT_ONCE])
+    return documents
+
+
+async def _finished(work: Awaitable[_T]) -> _T:
+    """Finish the work even where the caller is cancelled meanwhile."""
+    return await asyncio.shield(asyncio.ensure_future(work))
+
+
+def _request(search: Search, query: Query, size: int) -> Query:
+    after = search.after
+    if isinstance(search.where, Near):
+        return _es_query.nearest(query, search.where, size, None if after is None else after.distance_m)
+    return _es_query.by_id(query, search.where, size, None if after is None else after.station_id)
+
+
+def _is_inside(where: Near | Area, hits: Sequence[_RowHit]) -> tuple[Any, Any]:
+    """Tell exactly which hits are inside, and how far away they are; None in an area."""
+    lon = np.array([hit.fields.lon[0] for hit in hits])
+    lat = np.array([hit.fields.lat[0] for hit in hits])
+    if isinstance(where, Near):
+        distances = distance_m(where.center.lon, where.center.lat, lon, lat)
+        return distances <= where.radius_m, distances
+    assert where.box is not None
+    return in_box(where.box, lon, lat), None
+
+
+def _exact_page(search: Search, hits: Sequence[_RowHit], *, exhausted: bool) -> tuple[tuple[Hit, ...], bool] | None:
+    """Return the page in exact order and whether more follows; None where too few hits are known to say so."""
+    after, where = search.after, search.where
+    inside, distances = _is_inside(where, hits)
+    names = [hit.fields.id[0] for hit in hits]
+    if distances is None:
+        found = [Hit(name, None) for name, good in zip(names, inside.tolist(), strict=True) if good]
+        if after is not None:
+            found = [hit for hit in found if hit.station_id > after.station_id]
+        sure = len(found)
+    else:
+        keys = [(far, name) for far, name, good in zip(distances.tolist(), names, inside.tolist(), strict=True) if good]
+        if after is not None:
+            keys = [key for key in keys if key > (after.distance_m, after.station_id)]
+        keys.sort()
+        found = [Hit(name, far) for far, name in keys]
+        sure = len(found)
+        if not exhausted:
+            reach = _distance_decoder.decode(hits[-1].sort)[0] - MARGIN_M
+            sure = sum(far < reach for far, _ in keys)
+    if not exhausted and (sure < search.first or len(found) <= search.first):
+        return None
+    return tuple(found[: search.first]), len(found) > search.first
+
+
+def _facts(row: _Row) -> FactRow:
+    return (row.id[0], "", row.lon[0], row.lat[0], 0, row.hours[0], b"", row.evse_keys[0], row.connectors[0])
+
+
+def _has_evse(station: Station | None, evse_id: str) -> bool:
+    return station is not None and any(evse.id == evse_id for evse in station.evses)
