@@ -12,6 +12,7 @@ import pytest
 
 from app.errors import UnavailableError
 from app.index.base import ReplaceSummary, StationIndex
+from app.index.elasticsearch import ElasticsearchIndex
 from app.index.embedded import EmbeddedIndex
 from app.model.availability import Availability
 from app.model.geo import BoundingBox, Point, distance_m
@@ -30,8 +31,9 @@ from tests.builders import (
     random_station,
 )
 
-MAKERS: dict[str, Callable[[Path, AvailabilityView], StationIndex]] = {
-    "embedded": lambda folder, view: EmbeddedIndex(folder / "stations.sqlite", view),
+MAKERS: dict[str, Callable[[Path, AvailabilityView, tuple[str, str]], StationIndex]] = {
+    "elasticsearch": lambda _, view, server: ElasticsearchIndex([server[0]], view, server[1]),
+    "embedded": lambda folder, view, _: EmbeddedIndex(folder / "stations.sqlite", view),
 }
 HERE = Point(lon=121.5, lat=31.2)
 """Where `build_station` puts stations."""
@@ -41,8 +43,11 @@ EVERYWHERE = Area(box=BoundingBox(west=-180, south=-90, east=180, north=90))
 
 @pytest.fixture(params=sorted(MAKERS))
 def maker(request: pytest.FixtureRequest) -> Callable[[Path, AvailabilityView], StationIndex]:
-    """Make an index over the storage in a folder."""
-    return MAKERS[request.param]
+    """Make an index over the storage in a folder, or in the test's server where it is kept in one."""
+    make, server = MAKERS[request.param], ("", "")
+    if request.param == "elasticsearch":
+        server = request.getfixturevalue("elasticsearch_url"), request.getfixturevalue("index_prefix")
+    return lambda folder, view: make(folder, view, server)
 
 
 @pytest.fixture
