@@ -112,7 +112,7 @@ class Link:
     async def ask(self, *commands: Command, within_s: float = ANSWER_S) -> list[Any]:
         """Return the answer to each command; where that is an error, a ResponseError. Raises UnavailableError."""
         if not self._connection.is_connected:  # redis-py would connect, and nobody would look whether it is fit
-            raise UnavailableError("Redis: the connection was lost")
+            raise UnavailableError("Redis closed the connection")
         async with self._closing_on_failure(within_s):
             await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
             return [await self._answer() for _ in commands]
@@ -132,7 +132,7 @@ class Link:
                 yield
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError
             await self.close()
-            raise UnavailableError(f"Redis: {_told(error)}") from error
+            raise UnavailableError("Redis does not answer") from error
         except BaseException:
             await self.close()
             raise
@@ -175,6 +175,7 @@ class Redis:
         self._calls: list[tuple[Command, asyncio.Future[Any]]] = []
         self._worker: asyncio.Task[None] | None = None
         self._open = False
+        self._failing = False
 
     async def open(self) -> None:
         """Connect. Raises UnavailableError when the server does not answer, or is not set up as it must be."""
@@ -254,6 +255,13 @@ class Redis:
                 # Who waited for the same dead server would only wait longer.
                 calls, self._calls = calls + self._calls, []
                 answers = [error] * len(calls)
+                if not self._failing:
+                    _log.warning("calls fail: %s", _details(error))
+                self._failing = True
+            else:
+                if self._failing:
+                    _log.info("calls are answered again")
+                self._failing = False
             for (_, future), answer in zip(calls, answers, strict=True):
                 if future.done():  # nobody waits for it any more
                     continue
@@ -354,7 +362,7 @@ class Follower:
                 await self._read(_BLOCK_MS)
             except UnavailableError as error:
                 if self.lost is None:
-                    _log.warning("lost %s: %s", self._stream, error)
+                    _log.warning("lost %s: %s", self._stream, _details(error))
                 self.lost = str(error)
                 if self._link is not None:
                     await self._link.close()
@@ -388,7 +396,8 @@ class Follower:
         entries = answer[0][1] if answer else []
         for id_, fields in entries:
             came = _parse_id(id_)
-            if came != (self._position[0], self._position[1] + 1):
+            before = (came[0], came[1] - 1) if came[1] else _BEFORE_THE_FIRST
+            if self._position != before:
                 self._position = _NOWHERE
                 return True
             with _readable():
@@ -428,8 +437,10 @@ def _copy(error: UnavailableError | ResponseError) -> UnavailableError:
     return copy
 
 
-def _told(error: BaseException) -> str:
-    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+def _details(error: Exception) -> str:
+    """Return what the log may know and a partner need not, such as addresses."""
+    cause = error.__cause__
+    return str(error) if cause is None else f"{error} ({str(cause) or type(cause).__name__})"
 
 
 def _make_connection(endpoint: Endpoint) -> AbstractConnection:

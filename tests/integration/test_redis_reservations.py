@@ -188,6 +188,7 @@ async def test_while_the_network_is_stalled_everyone_hears_so_in_time(
         )
         assert time.perf_counter() - began < ANSWER_S + 2
         assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+        assert {str(outcome) for outcome in outcomes} == {"Redis does not answer"}, "and not where it is"
         proxy.resume()
         await granted(store)
 
