@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
 from app.errors import SettingsError, UnavailableError
@@ -132,7 +132,8 @@ class Link:
                 yield
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError
             await self.close()
-            raise UnavailableError("Redis does not answer") from error
+            refuses = isinstance(error, AuthenticationError | ResponseError)
+            raise UnavailableError(f"Redis: {error}" if refuses else "Redis does not answer") from error
         except BaseException:
             await self.close()
             raise
