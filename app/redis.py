@@ -68,8 +68,8 @@ def parse_endpoint(text: str) -> Endpoint:
     replicas = options.pop("replicas", "0")
     if not re.fullmatch(r"\d{1,3}", replicas, re.ASCII) or int(replicas) > _MOST_REPLICAS:
         raise SettingsError(f"replicas in a Redis URL is a whole number from 0 to {_MOST_REPLICAS}")
-    if odd := sorted(name for name in options if name != "db" and not name.startswith("ssl_")):
-        raise SettingsError(f"a Redis URL has no option {odd[0]}; there are replicas, db and ssl_…")
+    if any(name != "db" and not name.startswith("ssl_") for name in options):
+        raise SettingsError("the options of a Redis URL are replicas, db and ssl_…")
     endpoint = Endpoint("?".join(filter(None, (text.partition("?")[0], urlencode(options)))), int(replicas))
     try:
         _make_connection(endpoint)
@@ -361,9 +361,10 @@ class Follower:
                     await self._catch_up()
                     _log.info("following %s again", self._stream)
                 await self._read(_BLOCK_MS)
-            except UnavailableError as error:
+            except Exception as error:  # noqa: BLE001 (one that ended would look like one that hears nothing new)
                 if self.lost is None:
-                    _log.warning("lost %s: %s", self._stream, _details(error))
+                    unforeseen = not isinstance(error, UnavailableError)
+                    _log.warning("lost %s: %s", self._stream, _details(error), exc_info=unforeseen)
                 self.lost = str(error)
                 if self._link is not None:
                     await self._link.close()
