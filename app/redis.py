@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
 from app.errors import SettingsError, UnavailableError
@@ -68,8 +68,8 @@ def parse_endpoint(text: str) -> Endpoint:
     replicas = options.pop("replicas", "0")
     if not re.fullmatch(r"\d{1,3}", replicas, re.ASCII) or int(replicas) > _MOST_REPLICAS:
         raise SettingsError(f"replicas in a Redis URL is a whole number from 0 to {_MOST_REPLICAS}")
-    if odd := sorted(name for name in options if name != "db" and not name.startswith("ssl_")):
-        raise SettingsError(f"a Redis URL has no option {odd[0]}; there are replicas, db and ssl_…")
+    if any(name != "db" and not name.startswith("ssl_") for name in options):
+        raise SettingsError("the options of a Redis URL are replicas, db and ssl_…")
     endpoint = Endpoint("?".join(filter(None, (text.partition("?")[0], urlencode(options)))), int(replicas))
     try:
         _make_connection(endpoint)
@@ -112,7 +112,7 @@ class Link:
     async def ask(self, *commands: Command, within_s: float = ANSWER_S) -> list[Any]:
         """Return the answer to each command; where that is an error, a ResponseError. Raises UnavailableError."""
         if not self._connection.is_connected:  # redis-py would connect, and nobody would look whether it is fit
-            raise UnavailableError("Redis: the connection was lost")
+            raise UnavailableError("Redis closed the connection")
         async with self._closing_on_failure(within_s):
             await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
             return [await self._answer() for _ in commands]
@@ -132,7 +132,8 @@ class Link:
                 yield
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError
             await self.close()
-            raise UnavailableError(f"Redis: {_told(error)}") from error
+            refuses = isinstance(error, AuthenticationError | ResponseError)
+            raise UnavailableError(f"Redis: {error}" if refuses else "Redis does not answer") from error
         except BaseException:
             await self.close()
             raise
@@ -175,6 +176,7 @@ class Redis:
         self._calls: list[tuple[Command, asyncio.Future[Any]]] = []
         self._worker: asyncio.Task[None] | None = None
         self._open = False
+        self._failing = False
 
     async def open(self) -> None:
         """Connect. Raises UnavailableError when the server does not answer, or is not set up as it must be."""
@@ -254,6 +256,13 @@ class Redis:
                 # Who waited for the same dead server would only wait longer.
                 calls, self._calls = calls + self._calls, []
                 answers = [error] * len(calls)
+                if not self._failing:
+                    _log.warning("calls fail: %s", _details(error))
+                self._failing = True
+            else:
+                if self._failing:
+                    _log.info("calls are answered again")
+                self._failing = False
             for (_, future), answer in zip(calls, answers, strict=True):
                 if future.done():  # nobody waits for it any more
                     continue
@@ -352,9 +361,10 @@ class Follower:
                     await self._catch_up()
                     _log.info("following %s again", self._stream)
                 await self._read(_BLOCK_MS)
-            except UnavailableError as error:
+            except Exception as error:  # noqa: BLE001 (one that ended would look like one that hears nothing new)
                 if self.lost is None:
-                    _log.warning("lost %s: %s", self._stream, error)
+                    unforeseen = not isinstance(error, UnavailableError)
+                    _log.warning("lost %s: %s", self._stream, _details(error), exc_info=unforeseen)
                 self.lost = str(error)
                 if self._link is not None:
                     await self._link.close()
@@ -388,7 +398,8 @@ class Follower:
         entries = answer[0][1] if answer else []
         for id_, fields in entries:
             came = _parse_id(id_)
-            if came != (self._position[0], self._position[1] + 1):
+            before = (came[0], came[1] - 1) if came[1] else _BEFORE_THE_FIRST
+            if self._position != before:
                 self._position = _NOWHERE
                 return True
             with _readable():
@@ -428,8 +439,10 @@ def _copy(error: UnavailableError | ResponseError) -> UnavailableError:
     return copy
 
 
-def _told(error: BaseException) -> str:
-    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+def _details(error: Exception) -> str:
+    """Return what the log may know and a partner need not, such as addresses."""
+    cause = error.__cause__
+    return str(error) if cause is None else f"{error} ({str(cause) or type(cause).__name__})"
 
 
 def _make_connection(endpoint: Endpoint) -> AbstractConnection:

@@ -16,6 +16,7 @@ from tests.linearizability import Operation, is_linearizable
 _FREE = ""
 _MOST_PENDING = 4  # operations of one Evse without an answer: each doubles what the checker has to try
 _REPEAT_S = 0.1
+_MANY = 40
 
 _numbers = count()
 
@@ -95,6 +96,11 @@ class Traffic:
                     self._pending[evse_id] += 1
                     return called, None, math.inf
                 await asyncio.sleep(_REPEAT_S)
+
+    async def goes_on(self) -> None:
+        """Return after a good many more grants."""
+        enough = len(self.granted) + _MANY
+        await eventually(lambda: len(self.granted) >= enough, within_s=60)
 
     def is_linearizable(self) -> bool:
         return all(is_linearizable(history, _FREE) for history in self._history.values())

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -115,6 +116,25 @@ async def test_the_clock_is_the_servers(redis_url: str) -> None:
         assert reservation.created_at <= await store.now()
 
 
+async def test_a_password_a_database_and_a_socket_are_read_from_the_url(start_redis: StartRedis) -> None:
+    # A socket's path may not be as long as a test's folder.
+    with tempfile.TemporaryDirectory() as folder:
+        server = start_redis(options={"unixsocket": f"{folder}/redis"})
+        with server.client() as client:
+            client.config_set("requirepass", "open@sesame")
+            for url in (f"redis://{LOOPBACK}:{server.port}", f"redis://:wrong@{LOOPBACK}:{server.port}"):
+                with pytest.raises(UnavailableError, match=r"[Aa]uthentication|password") as refused:
+                    await RedisReservations(url, 10).open()
+                assert "wrong" not in str(refused.value)
+            for url in (
+                f"redis://:open%40sesame@{LOOPBACK}:{server.port}/3",
+                f"unix://:open%40sesame@{folder}/redis?db=4",
+            ):
+                async with opened(url) as store:
+                    await granted(store)
+            assert sorted(client.info("keyspace")) == ["db3", "db4"]
+
+
 async def test_a_script_that_the_server_forgot_is_brought_again(redis_url: str, redis_server: RedisServer) -> None:
     async with opened(redis_url) as store:
         with redis_server.client() as client:
@@ -188,6 +208,7 @@ async def test_while_the_network_is_stalled_everyone_hears_so_in_time(
         )
         assert time.perf_counter() - began < ANSWER_S + 2
         assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+        assert {str(outcome) for outcome in outcomes} == {"Redis does not answer"}, "and not where it is"
         proxy.resume()
         await granted(store)
 
@@ -222,13 +243,12 @@ async def test_a_killed_server_loses_nothing_that_was_acknowledged(start_redis: 
                 store = (first, second)[number % 2]
                 clients.create_task(traffic.client(store, f"p{number}", number, repeats=number % 3 != 0))
             for _ in range(3):
-                await asyncio.sleep(0.7)
+                await traffic.goes_on()
                 server.kill()
                 await asyncio.sleep(0.1)
                 await asyncio.to_thread(server.start)
-            await asyncio.sleep(0.7)
+            await traffic.goes_on()
             traffic.is_over = True
-        assert len(traffic.granted) > 30
         assert traffic.unanswered
         assert await traffic.lost(first) == []
     assert traffic.fences_rise()
@@ -392,27 +412,25 @@ async def test_a_failover_loses_no_acknowledged_hold_and_grants_none_twice(
                 clients.create_task(traffic.client(store, f"p{number}", number, repeats=number % 4 != 0))
             for number in range(4):
                 clients.create_task(traffic.client(stale, f"stale {number}", number, repeats=True))
-            await asyncio.sleep(1.5)
+            await traffic.goes_on()
             servers.cut_off()
-            before = set(traffic.granted)
-            await asyncio.sleep(1.5)
-            during = set(traffic.granted) - before
+            if waits:
+                await eventually(lambda: traffic.unanswered > 10, within_s=30)
+            else:
+                await traffic.goes_on()
             servers.promote(spare)
-            await asyncio.sleep(4)
+            await traffic.goes_on()
             traffic.is_over = True
-        after = set(traffic.granted) - before - during
         lost = await traffic.lost(stores[0])
         unheard = [
             reservation.id
             for reservation in await _live_of(servers.primary)
             if await stores[0].find_reservation(reservation.partner_id, reservation.id) is None
         ]
-    assert len(before) > 20
     if waits:
         assert lost == []
         assert traffic.is_linearizable()
         assert traffic.fences_rise()
-        assert after, "the new primary goes on"
         assert unheard, "the old one wrote holds after it was cut off; nobody was told of them"
         assert not traffic.granted.keys() & set(unheard)
     else:

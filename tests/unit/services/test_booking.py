@@ -247,3 +247,50 @@ async def test_reservations_are_their_partners_own(house):
         assert (await work).refusals[0].code is RefusalCode.UNKNOWN_RESERVATION
     assert await house.booking.list_reservations(viewer("bob"), 10, None, live_only=False) == []
     assert await house.booking.list_reservations(viewer(), 10, None, live_only=True) == [held.reservation]
+
+
+async def test_news_that_comes_late_changes_nothing_that_is_known_better(house):
+    """A store that many processes share tells each of them what all did, their own included, a moment later."""
+    evse_id = "live:LIV:1-0"
+    first = (await house.hold()).reservation
+    longer = (await house.booking.extend(viewer(), first.id, 3_600, "e1")).reservation
+    house.booking._show_all([first], complete=False)
+    assert house.booking.holder(evse_id, first.expires_at) == "alice"
+    await house.booking.cancel(viewer(), first.id, "c1")
+    house.booking._show_all([first, longer], complete=False)
+    assert house.booking.holder(evse_id, house.clock()) is None
+    assert (await house.view(evse_id)).availability is Availability.AVAILABLE
+    second = (await house.hold(key="b1", who=viewer("bob"))).reservation
+    house.booking._show_all([longer, first], complete=False)
+    assert house.booking.holder(evse_id, house.clock()) == "bob"
+    later = msgspec.structs.replace(second, id="rsv_" + "A" * 24, partner_id="carol", fence=second.fence + 1)
+    house.booking._show_all([later], complete=False)
+    assert house.booking.holder(evse_id, house.clock()) == "carol"
+
+
+async def test_what_is_not_among_all_that_live_is_held_no_more(house):
+    held = (await house.hold()).reservation
+    other = msgspec.structs.replace(held, evse_id="live:LIV:1-1", id="rsv_" + "A" * 24, partner_id="bob")
+    house.booking._show_all([other], complete=True)
+    assert (await house.view("live:LIV:1-0")).availability is Availability.AVAILABLE
+    assert (await house.view("live:LIV:1-1")).availability is Availability.RESERVED
+    # What came back has a history of its own: its fences may be lower than those that were lost with the other.
+    house.booking._show_all([msgspec.structs.replace(held, fence=held.fence - 1)], complete=True)
+    assert house.booking.holder("live:LIV:1-0", house.clock()) == "alice"
+    assert house.booking.holder("live:LIV:1-1", house.clock()) is None
+
+
+async def test_what_is_over_is_forgotten(house):
+    held = (await house.hold()).reservation
+    for number in range(1, 1_000):
+        began = held.created_at + number
+        news = msgspec.structs.replace(
+            held, id=f"rsv_{number:024}", evse_id=f"live:LIV:{number}", created_at=began, expires_at=began + 60
+        )
+        house.booking._show_all([news], complete=False)
+    assert len(house.booking._latest) < 700, "those of ten minutes, which is how long the first one lasts"
+    began = held.expires_at + 1_000
+    news = msgspec.structs.replace(held, evse_id="live:LIV:0", created_at=began, expires_at=began + 60)
+    for _ in range(700):
+        house.booking._show_all([news], complete=False)
+    assert len(house.booking._latest) == 1
