@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from app.demo import run_demo
 from app.errors import ChargegraphError
 from app.main import serve as serve_hub
-from app.main import serve_in_workers, watch_feeds
+from app.main import serve_in_workers
 from app.model.clock import to_datetime
 from app.model.feed import FeedReport, RunKind
 from app.model.partner import ApiKey, PartnerKind, Scope
@@ -60,8 +60,12 @@ def serve(
     workers: Annotated[
         int, typer.Option(help="Processes on one port; more than one needs servers.", min=1, max=256)
     ] = 1,
+    *,
+    feeds: Annotated[
+        bool, typer.Option("--feeds", help="Keep the feeds fresh, too; embedded stores always do.")
+    ] = False,
 ) -> None:
-    """Serve the API; with embedded stores, keep the configured feeds fresh as well."""
+    """Serve the API and operators' calls; with embedded stores or --feeds, keep the feeds fresh."""
     settings = _settings()
 
     def tell(url: str) -> None:
@@ -71,8 +75,10 @@ def serve(
         tell(url)
 
     if workers == 1:
-        _run(serve_hub(settings, dict(os.environ), started))
+        _run(serve_hub(settings, dict(os.environ), started, feeds=feeds))
         return
+    if feeds:
+        _fail("--feeds is one process's work: serve with one worker there, and with several elsewhere")
     try:
         serve_in_workers(settings, workers, tell)
     except ChargegraphError as error:
@@ -88,7 +94,6 @@ def index(
     accept_shrink: Annotated[
         bool, typer.Option(help="Remove vanished stations even when a feed lost more than a tenth of them.")
     ] = False,
-    watch: Annotated[bool, typer.Option(help="Keep the feeds fresh on their own rhythm until Ctrl-C.")] = False,
 ) -> None:
     """Index feeds once, completely, and report. Exit code 1 when a feed failed."""
     settings = _settings()
@@ -96,9 +101,6 @@ def index(
         settings = msgspec.structs.replace(settings, feeds=tuple(feeds))
     if not settings.feeds:
         _fail("no feed to index: name one, or set CHARGEGRAPH_FEEDS")
-    if watch:
-        _run(watch_feeds(settings, dict(os.environ)))
-        return
     reports = _run(_index(settings, show=not as_json, status=status, accept_shrink=accept_shrink))
     if as_json:
         sys.stdout.write(msgspec.json.encode(reports).decode() + "\n")

@@ -54,16 +54,16 @@ async def readiness(hub: Hub) -> dict[str, bool]:
     }
 
 
-async def serve(settings: Settings, environment: Mapping[str, str], started: Started) -> None:
+async def serve(settings: Settings, environment: Mapping[str, str], started: Started, *, feeds: bool = False) -> None:
     """Serve until told to stop (SIGINT, SIGTERM). Raises SettingsError when the port is taken.
 
-    What keeps stations and statuses in this process also keeps the feeds fresh here; where all of it is shared, that
-    is `index --watch`'s work.
+    What keeps stations and statuses in this process keeps the feeds fresh here; where all of it is shared, only a
+    process that is told to (``feeds``) does, and of several one runs each feed.
     """
     listener = listen(settings.host, settings.port)
     async with open_hub(settings, environment) as hub:
         server = _Server(_server_config(build(hub), lifespan="off"), lambda: started(hub, _url_of(listener)))
-        if not settings.is_shared:
+        if feeds or not settings.is_shared:
             hub.runner.start()
         try:
             await server.serve(sockets=[listener])
@@ -129,20 +129,6 @@ def _server_config(app: ASGIApp | str, *, lifespan: Literal["on", "off"], worker
 def _url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-async def watch_feeds(settings: Settings, environment: Mapping[str, str]) -> None:
-    """Keep the feeds fresh until told to stop (SIGINT, SIGTERM); of several such processes one runs each feed."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with open_hub(settings, environment) as hub:
-        hub.runner.start()
-        try:
-            await stop.wait()
-        finally:
-            await hub.runner.stop()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -45,8 +45,7 @@ from tests.guards.shapes import (
     Workload,
 )
 
-EXPECTED_SOON = frozenset({"CHARGEGRAPH_STATION_INDEX_URL", "CHARGEGRAPH_LIVE_URL", "CHARGEGRAPH_RESERVATIONS_URL"})
-"""Settings that come with the wiring of the servers."""
+_SERVERS = frozenset({"CHARGEGRAPH_STATION_INDEX_URL", "CHARGEGRAPH_LIVE_URL", "CHARGEGRAPH_RESERVATIONS_URL"})
 
 _DEPLOY = REPOSITORY / "deploy"
 _HUB = "chargegraph"
@@ -204,7 +203,7 @@ def seconds(text: str) -> float:
 
 
 def test_every_variable_of_ours_is_a_setting() -> None:
-    known = {setting.name for setting in SETTINGS} | EXPECTED_SOON
+    known = {setting.name for setting in SETTINGS}
     for where, environment in environments().items():
         assert {name for name in environment if name.startswith(PREFIX)} <= known, where
     named = set(re.findall(rf"{PREFIX}[A-Z_]+\b", (_DEPLOY / "README.md").read_text(encoding="utf-8")))
@@ -213,7 +212,7 @@ def test_every_variable_of_ours_is_a_setting() -> None:
 
 def test_every_process_starts_with_the_settings_that_it_is_given() -> None:
     for where, environment in environments().items():
-        merged = {name: text for name, text in (image_environment() | environment).items() if name not in EXPECTED_SOON}
+        merged = dict((image_environment() | environment).items())
         settings = read_settings(merged)
         assert settings.host == "0.0.0.0", where
         assert settings.feeds or where == "image", where
@@ -228,7 +227,7 @@ def test_every_process_is_told_of_the_same_feeds_and_servers() -> None:
         ]
         assert len(told) > 1
         assert all(each == told[0] for each in told)
-        assert told[0].keys() >= EXPECTED_SOON
+        assert told[0].keys() >= _SERVERS
 
 
 def test_the_feeds_that_are_named_have_profiles_whose_secrets_are_listed() -> None:

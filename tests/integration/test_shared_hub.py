@@ -160,7 +160,7 @@ async def test_workers_answer_as_one_and_a_dead_one_is_replaced(hub: SharedHub, 
 
 
 async def test_one_of_several_indexers_runs_a_feed_and_another_takes_over(hub: SharedHub) -> None:
-    with hub.running("index", "--watch"):
+    with hub.running("serve", "--feeds"):
         async with asyncio.timeout(READY_S):
             said = ""
             while "another process indexes it" not in said:
