@@ -25,7 +25,10 @@ class Setting(msgspec.Struct, frozen=True):
 SETTINGS = (
     Setting("CHARGEGRAPH_DATA_DIR", "var", "Folder of the embedded stores; made when missing."),
     Setting(
-        "CHARGEGRAPH_STATION_INDEX_URL", "", "Elasticsearch nodes for stations, separated by commas; empty: SQLite."
+        "CHARGEGRAPH_STATION_INDEX_URL",
+        "",
+        "Elasticsearch nodes for stations, separated by commas; a path (`http://host:9200/mine`) is how the names of "
+        "its indices begin, else `chargegraph`; empty: SQLite.",
     ),
     Setting("CHARGEGRAPH_LIVE_URL", "", "Redis for live status, `redis://host:6379/0`; empty: memory and SQLite."),
     Setting(

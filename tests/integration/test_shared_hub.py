@@ -115,7 +115,7 @@ async def ask(client: httpx.AsyncClient, url: str, key: str, query: str, **varia
 
 def workers_of(served: subprocess.Popen[str]) -> list[int]:
     found = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(served.pid)], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(served.pid)], capture_output=True, text=True, check=True
     )
     return [int(line.split()[0]) for line in found.stdout.splitlines() if "spawn_main" in line]
 

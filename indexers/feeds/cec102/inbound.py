@@ -53,7 +53,10 @@ _NOTE: Final = msgspec.json.Decoder(list[_IssuedToken])
 
 
 class IssuedTokens:
-    """The tokens that we gave to one partner: several alive at once, kept as hashes, and longer than this process."""
+    """The tokens that we gave to one partner: several alive at once, kept as hashes, and longer than this process.
+
+    What other processes of the hub issued is seen: a token that is not known here is looked for in the ledger.
+    """
 
     def __init__(self, feed: str, ledger: FeedLedger, clock: Clock, ttl_s: float) -> None:
         """Know none yet; what was issued before is read when it is first needed."""
@@ -61,43 +64,38 @@ class IssuedTokens:
         self._ledger = ledger
         self._clock = clock
         self._ttl_s = ttl_s
-        self._expiries: OrderedDict[str, Instant] | None = None
+        self._expiries: dict[str, Instant] = {}
         self._lock = asyncio.Lock()
 
     async def issue(self) -> str:
         """Return a new token, durable before it is returned. The oldest of too many dies."""
         async with self._lock:
-            expiries = await self._load()
+            await self._load()
             now = self._clock()
-            for digest in [digest for digest, expires_at in expiries.items() if expires_at <= now]:
-                del expiries[digest]
-            while len(expiries) >= MAX_LIVE_TOKENS:
-                expiries.popitem(last=False)
+            alive = {digest: expires_at for digest, expires_at in self._expiries.items() if expires_at > now}
             token = secrets.token_urlsafe(_TOKEN_BYTES)
-            expiries[_digest(token)] = now + self._ttl_s
-            note = [_IssuedToken(digest, expires_at) for digest, expires_at in expiries.items()]
+            alive[_digest(token)] = now + self._ttl_s
+            note = [_IssuedToken(digest, expires_at) for digest, expires_at in alive.items()][-MAX_LIVE_TOKENS:]
             await self._ledger.save_note(self._feed, TOKENS_NOTE, msgspec.json.encode(note))
+            self._expiries = {token.digest: token.expires_at for token in note}
             return token
 
     async def is_alive(self, authorization: str | None) -> bool:
         """Tell whether the header carries a live token: ``Bearer x``, ``Bearerx`` and a bare ``x`` are taken."""
-        if self._expiries is None:
-            async with self._lock:
-                await self._load()
-        assert self._expiries is not None
         written = (authorization or "").strip()
         candidates = [written]
         if written[: len(_BEARER)].lower() == _BEARER:
             candidates.append(written[len(_BEARER) :].strip())
+        digests = [_digest(token) for token in candidates if token]
+        if not any(digest in self._expiries for digest in digests):
+            async with self._lock:
+                await self._load()
         now = self._clock()
-        return any(self._expiries.get(_digest(token), now) > now for token in candidates if token)
+        return any(self._expiries.get(digest, now) > now for digest in digests)
 
-    async def _load(self) -> OrderedDict[str, Instant]:
-        if self._expiries is None:
-            note = await self._ledger.find_note(self._feed, TOKENS_NOTE)
-            issued = [] if note is None else _NOTE.decode(note)
-            self._expiries = OrderedDict((token.digest, token.expires_at) for token in issued)
-        return self._expiries
+    async def _load(self) -> None:
+        note = await self._ledger.find_note(self._feed, TOKENS_NOTE)
+        self._expiries = {} if note is None else {token.digest: token.expires_at for token in _NOTE.decode(note)}
 
 
 def _digest(token: str) -> str:

@@ -168,6 +168,15 @@ async def test_tokens_outlive_a_restart_and_are_not_kept_as_they_are() -> None:
         assert (await operator.send(operator.message(ONE), tokens[0]))[0] == 4002
 
 
+async def test_a_token_that_another_process_issued_is_taken() -> None:
+    ledger, clock = MemoryLedger(), ManualClock(NOON)
+    async with open_operator(clock, ledger) as one, open_operator(clock, ledger) as other:
+        tokens = [await one.fetch_token(), await other.fetch_token(), await one.fetch_token()]
+        for operator in (one, other):
+            for token in tokens:
+                assert (await operator.send(operator.message(ONE), token))[0] == 0
+
+
 async def test_an_operator_that_asks_without_end_keeps_its_newest_tokens() -> None:
     ledger = MemoryLedger()
     async with open_operator(ledger=ledger) as operator:
