@@ -40,9 +40,9 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _RETRY_AFTER_S: Final = 2.0
 _CONNECTIONS_PER_NODE: Final = 32
-BULK_BYTES: Final = 4 * 2**20
-"""The most that one bulk request holds, but for one document."""
-_REQUESTS_IN_FLIGHT: Final = 2
+_BULK_BYTES: Final = 2**20 - 2**16
+"""Larger bodies are sent by aiohttp only with a warning, for they may hold up the event loop."""
+_REQUESTS_IN_FLIGHT: Final = 4
 _SHOWN: Final = 3
 _TYPE: Final = "application/vnd.elasticsearch+{}; compatible-with=9"
 _JSON: Final = {"accept": _TYPE.format("json"), "content-type": _TYPE.format("json")}
@@ -102,8 +102,12 @@ def answering() -> Iterator[None]:
         yield
     except elastic_transport.ApiError as error:
         raise _refused(error.meta.status, error.body) from error
-    except (elastic_transport.TransportError, msgspec.DecodeError) as error:
-        raise UnavailableError(f"Elasticsearch does not answer: {error}", _RETRY_AFTER_S) from error
+    except elastic_transport.TransportError as error:
+        # Its own text leaves out what happened once the error went through the transport.
+        problem = f"{type(error).__name__}: {error.message}"
+        raise UnavailableError(f"Elasticsearch does not answer: {problem}", _RETRY_AFTER_S) from error
+    except msgspec.DecodeError as error:
+        raise UnavailableError(f"Elasticsearch answers what cannot be read: {error}") from error
 
 
 def _refused(status: int, body: object) -> RefusedError:
@@ -266,11 +270,11 @@ class Pump:
         part: list[bytes] = []
         size = 0
         for line in lines:
-            part.append(line)
-            size += len(line)
-            if size >= BULK_BYTES:
+            if part and size + len(line) > _BULK_BYTES:
                 await self._start(part)
                 part, size = [], 0
+            part.append(line)
+            size += len(line)
         if part:
             await self._start(part)
 
