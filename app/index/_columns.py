@@ -119,7 +119,6 @@ class Columns:
     ``row_start[station + 1]``; only Evses that operate have rows. ``evse_key`` ascends and lists every Evse.
     """
 
-    searchable: int
     lon: FloatArray
     lat: FloatArray
     x: FloatArray
@@ -176,7 +175,6 @@ class Columns:
         """Return the snapshot of no stations."""
         floats, ints, longs = np.empty(0), np.empty(0, np.int32), np.zeros(1, np.int64)
         return cls(
-            searchable=0,
             lon=floats,
             lat=floats,
             x=floats,
@@ -341,15 +339,13 @@ def merge(old: Columns, gone: Iterable[bytes], batch: Batch, slots: SlotArray) -
     ids, id_start = _splice((old.ids, old.id_start), (batch.ids, batch.id_start), order)
     text, text_start = _splice((old.text, old.text_start), (batch.text, batch.text_start), order)
     evse_key, evse_station = _merge_evses(old, keep, batch, place)
-    sorted_cell = cell[order]
     return Columns(
-        searchable=int(np.searchsorted(sorted_cell, NO_CELL)),
         lon=lon,
         lat=lat,
         x=x,
         y=y,
         z=z,
-        cell=sorted_cell,
+        cell=cell[order],
         feed=np.concatenate([old.feed, batch.feed])[order],
         operator=np.concatenate([old.operator, batch.operator])[order],
         access=np.concatenate([old.access, batch.access])[order],

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.index._text import searchable_text
 from app.model.geo import is_position
-from app.model.identity import evse_key
+from app.model.identity import SEPARATOR, evse_key
 from app.model.opening import OpeningHours
 from app.model.station import NOT_OPERATING, Access, ConnectorType, Presence, Station
 
@@ -142,15 +142,14 @@ def _pack_connectors(station: Station) -> bytes:
     return b"".join(rows)
 
 
-def pack_stations(feed: str, stations: Sequence[Station]) -> list[PackedStation]:
-    """Pack stations of one feed; of two with one id the later stays. Raises ValueError for one of another feed."""
-    return [pack_station(station) for station in distinct_stations(feed, stations)]
-
-
-def distinct_stations(feed: str, stations: Sequence[Station]) -> list[Station]:
-    """Return stations of one feed; of two with one id the later. Raises ValueError for one of another feed."""
-    prefix = f"{feed}:"
+def require_feed(feed: str, stations: Sequence[Station]) -> None:
+    """Raise ValueError when one of the stations belongs to another feed."""
+    prefix = f"{feed}{SEPARATOR}"
     for station in stations:
         if station.feed != feed or not station.id.startswith(prefix):
             raise ValueError(f"station {station.id!r} of feed {station.feed!r} does not belong to feed {feed!r}")
-    return list({station.id: station for station in stations}.values())
+
+
+def pack_stations(stations: Sequence[Station]) -> list[PackedStation]:
+    """Pack stations; of two with one id the later stays."""
+    return [pack_station(station) for station in {station.id: station for station in stations}.values()]

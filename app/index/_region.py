@@ -10,7 +10,7 @@ import shapely
 
 from app.errors import InvalidInputError
 from app.index._columns import CELLS_PER_ROW, Columns, LongArray, cell_column, cell_row
-from app.model.geo import EARTH_RADIUS_M, BoundingBox, FloatArray, Point
+from app.model.geo import EARTH_RADIUS_M, BoundingBox, FloatArray, Point, is_position
 from app.model.search import Area, BoolArray
 
 Span = tuple[int, int]
@@ -107,7 +107,9 @@ class Region:
 
     def __init__(self, polygons: Area) -> None:
         """Prepare the polygons. Raises InvalidInputError for a ring that encloses nothing for want of points."""
-        self._polygons = [(_prepare(rings[0]), [_prepare(hole) for hole in rings[1:]]) for rings in polygons.polygons]
+        self._polygons = [
+            (_prepare(rings[0] if rings else ()), [_prepare(hole) for hole in rings[1:]]) for rings in polygons.polygons
+        ]
 
     def spans(self, columns: Columns) -> list[Span]:
         """Return the ranges that hold every station in the polygons."""
@@ -117,34 +119,42 @@ class Region:
         return _united(spans)
 
     def boxes(self) -> list[BoundingBox]:
-        """Return boxes, none over the antimeridian, that hold the polygons."""
-        boxes = []
+        """Return boxes, none over the antimeridian, that hold every station in the polygons."""
+        boxes: list[BoundingBox] = []
         for outer, _ in self._polygons:
-            west, south, east, north = (float(edge) for edge in shapely.bounds(outer))
-            boxes += [
-                BoundingBox(west=low, south=south, east=high, north=north) for low, high in _longitudes(west, east)
-            ]
+            west, south, east, north = _bounds(outer)
+            # Unrolling rounds: without a margin a station on an edge may fall into the cell beside.
+            for low, high in _longitudes(west - _MARGIN_DEGREES, east + _MARGIN_DEGREES):
+                boxes.append(BoundingBox(west=low, south=south, east=high, north=north))
         return boxes
 
     def contains(self, lon: FloatArray, lat: FloatArray) -> BoolArray:
         """Tell which positions are in one of the polygons."""
         inside = np.zeros(len(lon), np.bool_)
         for outer, holes in self._polygons:
-            covered = _anywhere(shapely.intersects_xy, outer, lon, lat)
+            left = np.flatnonzero(~inside)
+            left = left[_anywhere(shapely.intersects_xy, outer, lon[left], lat[left])]
             for hole in holes:
-                covered &= ~_anywhere(shapely.contains_xy, hole, lon, lat)
-            inside |= covered
+                left = left[~_anywhere(shapely.contains_xy, hole, lon[left], lat[left])]
+            inside[left] = True
         return inside
 
 
 def _anywhere(predicate: Any, polygon: Any, lon: FloatArray, lat: FloatArray) -> BoolArray:
-    """Ask for each position and for its images one turn east and west."""
-    west, _, east, _ = (float(edge) for edge in shapely.bounds(polygon))
+    """Ask for each position and for its images whole turns east and west."""
+    west, south, east, north = _bounds(polygon)
     found = np.zeros(len(lon), np.bool_)
-    for turn in _TURNS:
-        if west <= 180.0 + turn and east >= -180.0 + turn:
-            found |= predicate(polygon, lon + turn, lat)
+    for turn in range(math.ceil((west - 180.0) / 360.0), math.floor((east + 180.0) / 360.0) + 1):
+        image = lon + 360.0 * turn
+        near = np.flatnonzero((image >= west) & (image <= east) & (lat >= south) & (lat <= north))
+        found[near] |= predicate(polygon, image[near], lat[near])
     return found
+
+
+def _bounds(polygon: Any) -> tuple[float, float, float, float]:
+    """Return west, south, east and north."""
+    west, south, east, north = (float(edge) for edge in shapely.bounds(polygon))
+    return west, south, east, north
 
 
 def _prepare(ring: Sequence[tuple[float, float]]) -> Any:
@@ -153,6 +163,8 @@ def _prepare(ring: Sequence[tuple[float, float]]) -> Any:
         points.append(points[0])
     if len(points) < _MIN_RING_POINTS:
         raise InvalidInputError("polygons", "a ring needs at least three different points")
+    if not all(is_position(lon, lat) for lon, lat in points):
+        raise InvalidInputError("polygons", "a ring holds a point that is no position")
     unrolled, turn = [points[0]], 0.0
     for (before, _), (lon, lat) in pairwise(points):
         if lon - before > 180.0:
@@ -191,9 +203,8 @@ def _spans(columns: Columns, south: float, north: float, longitudes: Iterable[tu
             bounds = np.empty(2 * len(starts), np.int32)
             np.add(starts, first, out=bounds[::2])
             np.add(starts, last + 1, out=bounds[1::2])
-        edges: LongArray = columns.cell.searchsorted(bounds)
-        pairs = edges.tolist()
-        spans.extend(zip(pairs[::2], pairs[1::2], strict=True))
+        edges: LongArray = columns.cell.searchsorted(bounds).reshape(-1, 2)
+        spans.extend((first, end) for first, end in edges[edges[:, 0] < edges[:, 1]].tolist())
     return _united(spans)
 
 
@@ -201,8 +212,6 @@ def _united(spans: Iterable[Span]) -> list[Span]:
     """Return the same stations as ranges that neither touch nor overlap, in order."""
     united: list[Span] = []
     for first, end in sorted(spans):
-        if first == end:
-            continue
         if united and first <= united[-1][1]:
             united[-1] = (united[-1][0], max(end, united[-1][1]))
         else:

@@ -5,12 +5,12 @@ its content. A statement being collected writes contents at once and facts into 
 in one transaction, so that nothing large is written twice and an identical station is not written at all.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
+from zlib import error as ZlibError  # noqa: N812 - an exception is named like one
 
 import msgspec
 
@@ -59,10 +59,10 @@ class Change(NamedTuple):
 
 @contextmanager
 def answering(path: Path) -> Iterator[None]:
-    """Map what SQLite and the file system raise to UnavailableError."""
+    """Map what SQLite and the file system raise, and content that is none, to UnavailableError."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, msgspec.DecodeError, ZlibError) as error:
         raise UnavailableError(f"the station index in {path} does not answer: {error}") from error
 
 
@@ -84,14 +84,12 @@ class Writer:
     """The only connection that writes; used by one thread at a time, the one that made it."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file, drop statements that a crash left open, and bring facts to today's layout."""
+        """Open or create the file, and bring facts to today's layout."""
         self._db = _connect(path)
         try:
             self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             self._db.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
             self._db.executescript(_SCHEMA)
-            for (number,) in self._db.execute("SELECT number FROM statement").fetchall():
-                self.drop(number)
             self._adopt_layout()
         except BaseException:
             self._db.close()
@@ -108,21 +106,26 @@ class Writer:
                 self._drop(number)
             return self._begin(feed)
 
-    def stage(self, statement: int, stations: Sequence[PackedStation]) -> int | None:
-        """Add stations to a statement; return how many it did not hold yet, or None where there is no such statement.
+    def stage(self, statement: int, stations: Sequence[PackedStation]) -> bool:
+        """Add stations to a statement; return whether there is such a statement.
 
         Only those that differ from what is committed are written as a whole.
         """
         with self._transaction():
-            if not self._db.execute("SELECT 1 FROM statement WHERE number = ?", (statement,)).fetchone():
-                return None
-            return self._stage(statement, stations)
+            known = self._find_feed(statement) is not None
+            if known:
+                self._stage(statement, stations)
+            return known
+
+    def count(self, statement: int) -> int | None:
+        """Return how many stations a statement holds, or None where there is no such statement."""
+        return None if self._find_feed(statement) is None else self._count(statement)
 
     def commit(self, statement: int, *, remove_missing: bool) -> Change | None:
         """Make a statement the truth; durable when it returns. None where there is no such statement."""
         with self._transaction(durable=True):
-            row = self._db.execute("SELECT feed FROM statement WHERE number = ?", (statement,)).fetchone()
-            return self._apply(statement, row[0], remove_missing=remove_missing) if row else None
+            feed = self._find_feed(statement)
+            return None if feed is None else self._apply(statement, feed, remove_missing=remove_missing)
 
     def upsert(self, feed: str, stations: Sequence[PackedStation]) -> Change:
         """Add or change stations; durable when it returns."""
@@ -140,6 +143,11 @@ class Writer:
         """Forget a statement and what was written for it."""
         with self._transaction():
             self._drop(statement)
+
+    def drop_all(self) -> None:
+        """Forget every statement that is open: after a crash, before the first one begins."""
+        for (number,) in self._db.execute("SELECT number FROM statement").fetchall():
+            self.drop(number)
 
     def all_facts(self) -> Iterator[list[FactRow]]:
         """Return the facts of all stations in the order of their ids."""
@@ -178,43 +186,42 @@ class Writer:
         assert number is not None
         return number
 
+    def _find_feed(self, statement: int) -> str | None:
+        row = self._db.execute("SELECT feed FROM statement WHERE number = ?", (statement,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _count(self, statement: int) -> int:
+        (count,) = self._db.execute("SELECT count(*) FROM staged WHERE statement = ?", (statement,)).fetchone()
+        return int(count)
+
     def _drop(self, statement: int) -> None:
         self._db.execute(
             "DELETE FROM content WHERE number IN (SELECT content FROM staged WHERE statement = ?)", (statement,)
         )
         self._forget(statement)
 
-    def _stage(self, statement: int, stations: Sequence[PackedStation]) -> int:
-        ids = [station.id for station in stations]
-        wanted = json.dumps(ids)
-        committed = dict(
-            self._db.execute("SELECT id, digest FROM station WHERE id IN (SELECT value FROM json_each(?))", (wanted,))
-        )
-        staged = dict(
-            self._db.execute(
-                "SELECT id, content FROM staged WHERE statement = ? AND id IN (SELECT value FROM json_each(?))",
-                (statement, wanted),
-            )
-        )
-        self._db.executemany(
-            "DELETE FROM content WHERE number = ?", [(number,) for number in staged.values() if number is not None]
-        )
+    def _stage(self, statement: int, stations: Sequence[PackedStation]) -> None:
+        db = self._db
         rows: list[tuple[object, ...]] = []
         for station in stations:
-            if committed.get(station.id) == station.digest:
+            db.execute(
+                "DELETE FROM content WHERE number = (SELECT content FROM staged WHERE statement = ? AND id = ?)",
+                (statement, station.id),
+            )
+            committed = db.execute("SELECT digest FROM station WHERE id = ?", (station.id,)).fetchone()
+            if committed == (station.digest,):
                 rows.append((statement, station.id, None, station.digest, *(None,) * 9))
                 continue
-            content = self._db.execute("INSERT INTO content (packed) VALUES (?)", (station.content,)).lastrowid
+            content = db.execute("INSERT INTO content (packed) VALUES (?)", (station.content,)).lastrowid
             rows.append((statement, station.id, station.local_id, station.digest, content, *station.facts))
-        self._db.executemany("INSERT OR REPLACE INTO staged VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        return len(ids) - len(staged)
+        db.executemany("INSERT OR REPLACE INTO staged VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _apply(self, statement: int, feed: str, *, remove_missing: bool) -> Change:
         db = self._db
         low, high = f"{feed}{SEPARATOR}", f"{feed}{chr(ord(SEPARATOR) + 1)}"
         db.execute("DELETE FROM changed")
         db.execute("DELETE FROM doomed")
-        (indexed,) = db.execute("SELECT count(*) FROM staged WHERE statement = ?", (statement,)).fetchone()
+        indexed = self._count(statement)
         changed = db.execute(
             "INSERT INTO changed SELECT staged.id FROM staged LEFT JOIN station ON station.id = staged.id"
             " WHERE statement = ? AND staged.content IS NOT NULL AND station.digest IS NOT staged.digest",
@@ -309,15 +316,25 @@ class Reader:
         """Close the connection."""
         self._db.close()
 
-    def contents(self, ids: Sequence[str]) -> dict[str, bytes]:
-        """Return the packed content of the stations that there are."""
-        return dict(
-            self._db.execute(
-                "SELECT id, packed FROM station JOIN content ON content.number = station.content"
-                " WHERE id IN (SELECT value FROM json_each(?))",
-                (json.dumps(ids),),
-            )
-        )
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Go on reading the state of this moment, whatever is committed meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            self._db.execute("SELECT count(*) FROM about").fetchone()  # only the first read fixes the state
+            yield
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def contents(self, ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Return the ids and the packed content of the stations that there are."""
+        query = "SELECT packed FROM station JOIN content ON content.number = station.content WHERE id = CAST(? AS TEXT)"
+        for station_id in ids:
+            # As bytes, for callers ask for anything, and not every str can be bound as text.
+            row = self._db.execute(query, (station_id.encode(errors="surrogatepass"),)).fetchone()
+            if row is not None:
+                yield station_id, row[0]
 
     def local_ids(self, feed: str, after: str, count: int) -> list[tuple[str, str]]:
         """Return the next ids and local ids of a feed's stations after an id, in the order of ids."""

@@ -10,7 +10,10 @@ from app.model.station import Operator, Station
 
 
 class ReplaceSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replacement changed: identical stations count as neither changed nor removed."""
+    """What a replacement changed: identical stations count as neither changed nor removed.
+
+    ``indexed`` is how many different stations were stated.
+    """
 
     indexed: int
     changed: int
@@ -21,12 +24,13 @@ class FeedReplacement(ABC):
     """A feed's new full statement, being collected; nothing of it is seen by searches before ``commit``.
 
     A replacement that is neither committed nor aborted (a crash) leaves no trace: the last commit stands.
-    Of two stations with one id in the same replacement the later one wins.
+    Of two stations with one id in the same replacement the later one wins. Once it was committed, aborted, or dropped
+    for a newer one, everything but ``abort`` raises UnavailableError and changes nothing.
     """
 
     @abstractmethod
     async def add(self, stations: Sequence[Station]) -> None:
-        """Take stations of this feed. Raises ValueError when one belongs to another feed."""
+        """Take stations of this feed. Raises ValueError, and takes none, when one belongs to another feed."""
 
     @abstractmethod
     async def count(self) -> int:
@@ -38,7 +42,7 @@ class FeedReplacement(ABC):
 
     @abstractmethod
     async def abort(self) -> None:
-        """Forget what was collected."""
+        """Forget what was collected; where that is nothing any more, do nothing."""
 
 
 class StationIndex(ABC):
@@ -63,7 +67,10 @@ class StationIndex(ABC):
 
     @abstractmethod
     async def upsert_stations(self, feed: str, stations: Sequence[Station]) -> ReplaceSummary:
-        """Add or change these stations of a feed and keep all others."""
+        """Add or change these stations of a feed and keep all others; of two with one id the later one wins.
+
+        Raises ValueError, and changes nothing, when one belongs to another feed.
+        """
 
     @abstractmethod
     async def remove_feed(self, feed: str) -> int:

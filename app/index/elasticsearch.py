@@ -18,7 +18,7 @@ from app.index._es_client import Cluster, RefusedError
 from app.index._es_query import MARGIN_M, PAGE_HITS, RANKED_RADIUS_M, Query
 from app.index._es_store import Staging, Store
 from app.index._hours import is_known_open
-from app.index._packing import distinct_stations
+from app.index._packing import require_feed
 from app.index._region import Region, in_box
 from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
 from app.model.clock import Instant
@@ -590,7 +590,8 @@ class _Replacement(FeedReplacement):
 
 async def _documents(feed: str, stations: Sequence[Station]) -> list[Document]:
     """Make documents in a thread, some at a time, so that the loop stays responsive."""
-    distinct = distinct_stations(feed, stations)
+    require_feed(feed, stations)
+    distinct = list({station.id: station for station in stations}.values())
     documents: list[Document] = []
     for first in range(0, len(distinct), _PACK_AT_ONCE):
         documents += await asyncio.to_thread(station_documents, distinct[first : first + _PACK_AT_ONCE])

@@ -7,24 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
-from zlib import error as ZlibError  # noqa: N812 - an exception is named like one
 
-import msgspec
 import numpy as np
 
 from app.errors import UnavailableError
 from app.index import _query
 from app.index._columns import Batch, Columns, Dictionaries, merge, read_batch
-from app.index._packing import pack_stations, unpack_station
+from app.index._packing import pack_stations, require_feed, unpack_station
 from app.index._store import Change, Reader, Writer, answering
 from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
 from app.model.identity import evse_key
-from app.model.search import AvailabilityView, Search, SearchPage, SlotArray
+from app.model.search import Area, AvailabilityView, Search, SearchPage, SlotArray
 from app.model.station import Operator, Station
 
 _REMEMBERED_STATIONS: Final = 20_000
 _SLOTS_AT_ONCE: Final = 65_536
 _THREAD_ABOVE_COST: Final = 20_000
+_LARGE_AT_ONCE: Final = 4
+"""A search of the whole Earth takes some hundred bytes for each station: as many at once as memory is to be had for."""
+
 _PACK_AT_ONCE: Final = 500
 
 _T = TypeVar("_T")
@@ -46,6 +47,7 @@ class EmbeddedIndex(StationIndex):
         self._columns: Columns | None = None
         self._stations: OrderedDict[str, Station] = OrderedDict()
         self._changing = asyncio.Lock()
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._thread: ThreadPoolExecutor | None = None
         self._writer: Writer | None = None
         self._reader: Reader | None = None
@@ -61,6 +63,9 @@ class EmbeddedIndex(StationIndex):
             with answering(self._path):
                 self._reader = Reader(self._path)
             await self._read_all(self._writer)
+            # Searches need not wait for the traces of a crash to go; whoever writes queues behind. What fails is left
+            # to the feed's next statement, or to the next start.
+            self._thread.submit(self._writer.drop_all)
         except BaseException:
             await self.close()
             raise
@@ -70,13 +75,15 @@ class EmbeddedIndex(StationIndex):
         async with self._changing:
             thread, writer, reader = self._thread, self._writer, self._reader
             self._thread = self._writer = self._reader = self._columns = None
-            if thread is not None:
-                if writer is not None:
-                    await asyncio.get_running_loop().run_in_executor(thread, writer.close)
-                thread.shutdown(wait=True)
-            if reader is not None:
-                reader.close()
             self._stations.clear()
+            if reader is not None:
+                reader.close()  # first: whoever closes last writes the log back, and that is work for the thread
+            if thread is not None:
+                try:
+                    if writer is not None:
+                        await asyncio.get_running_loop().run_in_executor(thread, writer.close)
+                finally:
+                    thread.shutdown(wait=True)
 
     async def open_replacement(self, feed: str) -> FeedReplacement:
         """Begin a new full statement of a feed; an older one of that feed that was left open is dropped."""
@@ -84,6 +91,7 @@ class EmbeddedIndex(StationIndex):
         statement = await self._run(partial(writer.begin, feed))
         return _EmbeddedReplacement(
             stage=partial(self._stage, statement, feed),
+            count=partial(self._count, statement, feed),
             commit=partial(self._commit, statement, feed),
             abort=partial(self._abort, statement),
         )
@@ -91,7 +99,8 @@ class EmbeddedIndex(StationIndex):
     async def upsert_stations(self, feed: str, stations: Sequence[Station]) -> ReplaceSummary:
         """Add or change these stations of a feed and keep all others."""
         writer = self._require_writer()
-        packed = await self._run(partial(pack_stations, feed, stations))
+        require_feed(feed, stations)
+        packed = await self._run(partial(pack_stations, stations))
         return _summary(await self._change(partial(writer.upsert, feed, packed)))
 
     async def remove_feed(self, feed: str) -> int:
@@ -102,11 +111,11 @@ class EmbeddedIndex(StationIndex):
     async def search(self, search: Search) -> SearchPage:
         """Answer one search; a large one leaves the event loop free while it looks."""
         columns = self._require_columns()
-        question = _query.ask(columns, search)
-        if question.cost() > _THREAD_ABOVE_COST:
-            narrowed = await asyncio.to_thread(_query.narrow, columns, self._dictionaries, question)
-        else:
-            narrowed = _query.narrow(columns, self._dictionaries, question)
+        ask = partial(_query.ask, columns, search)
+        has_polygons = isinstance(search.where, Area) and search.where.polygons
+        question = await self._aside(ask) if has_polygons else ask()
+        narrow = partial(_query.narrow, columns, self._dictionaries, question)
+        narrowed = await self._aside(narrow) if question.cost() > _THREAD_ABOVE_COST else narrow()
         return _query.cut(columns, question, _query.see(narrowed, self._view, search))
 
     async def find_stations(self, station_ids: Sequence[str]) -> list[Station | None]:
@@ -123,9 +132,8 @@ class EmbeddedIndex(StationIndex):
                 found[station_id] = station
         if missing:
             with answering(self._path):
-                contents = reader.contents(missing)
-            for station_id, content in contents.items():
-                found[station_id] = known[station_id] = self._unpack(content)
+                for station_id, content in reader.contents(missing):
+                    found[station_id] = known[station_id] = unpack_station(content)
             while len(known) > _REMEMBERED_STATIONS:
                 known.popitem(last=False)
         return [found.get(station_id) for station_id in station_ids]
@@ -167,21 +175,26 @@ class EmbeddedIndex(StationIndex):
 
     async def save_operators(self, operators: Sequence[Operator]) -> None:
         """Add or replace operators by id."""
-        await self._run(partial(self._require_writer().save_operators, operators))
+        async with self._changing:  # during a change the reader would not see them
+            await self._run(partial(self._require_writer().save_operators, operators))
 
-    async def _stage(self, statement: int, feed: str, stations: Sequence[Station]) -> int:
-        """Add stations to an open statement; return how many it did not hold yet."""
-        writer, added = self._require_writer(), 0
+    async def _stage(self, statement: int, feed: str, stations: Sequence[Station]) -> None:
+        """Add stations to an open statement, some at a time, so that other feeds get their turn."""
+        writer = self._require_writer()
+        require_feed(feed, stations)
 
-        def stage_part(part: Sequence[Station]) -> int | None:
-            return writer.stage(statement, pack_stations(feed, part))
+        def stage_part(part: Sequence[Station]) -> bool:
+            return writer.stage(statement, pack_stations(part))
 
         for first in range(0, len(stations), _PACK_AT_ONCE):
-            fresh = await self._run(partial(stage_part, stations[first : first + _PACK_AT_ONCE]))
-            if fresh is None:
+            if not await self._run(partial(stage_part, stations[first : first + _PACK_AT_ONCE])):
                 raise _ended(feed)
-            added += fresh
-        return added
+
+    async def _count(self, statement: int, feed: str) -> int:
+        count = await self._run(partial(self._require_writer().count, statement))
+        if count is None:
+            raise _ended(feed)
+        return count
 
     async def _commit(self, statement: int, feed: str, remove_missing: bool) -> ReplaceSummary:
         writer = self._require_writer()
@@ -199,7 +212,7 @@ class EmbeddedIndex(StationIndex):
 
     async def _commit_and_swap(self, commit: Callable[[], _Changed]) -> _Changed:
         async with self._changing:
-            writer, columns = self._require_writer(), self._require_columns()
+            writer, reader, columns = self._require_writer(), self._require_reader(), self._require_columns()
             if self._behind:
                 columns = await self._read_all(writer)
 
@@ -207,18 +220,19 @@ class EmbeddedIndex(StationIndex):
                 change = commit()
                 return change, read_batch(writer.changed_facts() if change else (), self._dictionaries)
 
-            self._behind = True
-            change, batch = await self._run(commit_and_read)
-            if change is not None and (change.changed or change.gone):
-                slots = await self._slots(batch)
-                gone = [station_id.encode() for station_id in change.gone]
-                merged = await self._run(partial(merge, columns, gone, batch, slots))
-                self._columns = merged
-                for station_id in change.gone:
-                    self._stations.pop(station_id, None)
-                for number in range(len(batch)):
-                    self._stations.pop(batch.id_at(number).decode(), None)
-            self._behind = False
+            # Until the next snapshot is in force the reader goes on with what the present one was made of.
+            with answering(self._path), reader.held():
+                self._behind = True
+                change, batch = await self._run(commit_and_read)
+                if change is not None and (change.changed or change.gone):
+                    slots = await self._slots(batch)
+                    gone = [station_id.encode() for station_id in change.gone]
+                    self._columns = await self._run(partial(merge, columns, gone, batch, slots))
+                    for station_id in change.gone:
+                        self._stations.pop(station_id, None)
+                    for number in range(len(batch)):
+                        self._stations.pop(batch.id_at(number).decode(), None)
+                self._behind = False
             return change
 
     async def _read_all(self, writer: Writer) -> Columns:
@@ -242,6 +256,11 @@ class EmbeddedIndex(StationIndex):
             await asyncio.sleep(0)
         return slots
 
+    async def _aside(self, work: Callable[[], _T]) -> _T:
+        """Do the work, which only reads a snapshot, in a thread, a few such at a time."""
+        async with self._large:
+            return await asyncio.to_thread(work)
+
     async def _run(self, work: Callable[[], _T]) -> _T:
         """Do the work in the one thread that may write."""
         if self._thread is None:
@@ -252,12 +271,6 @@ class EmbeddedIndex(StationIndex):
                 return work()
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
-
-    def _unpack(self, content: bytes) -> Station:
-        try:
-            return unpack_station(content)
-        except (msgspec.DecodeError, ZlibError) as error:
-            raise UnavailableError(f"the station index in {self._path} holds content that is none: {error}") from error
 
     def _require_columns(self) -> Columns:
         if self._columns is None:
@@ -279,20 +292,21 @@ class _EmbeddedReplacement(FeedReplacement):
     def __init__(
         self,
         *,
-        stage: Callable[[Sequence[Station]], Awaitable[int]],
+        stage: Callable[[Sequence[Station]], Awaitable[None]],
+        count: Callable[[], Awaitable[int]],
         commit: Callable[[bool], Awaitable[ReplaceSummary]],
         abort: Callable[[], Awaitable[None]],
     ) -> None:
         self._stage = stage
+        self._count = count
         self._commit = commit
         self._abort = abort
-        self._count = 0
 
     async def add(self, stations: Sequence[Station]) -> None:
-        self._count += await self._stage(stations)
+        await self._stage(stations)
 
     async def count(self) -> int:
-        return self._count
+        return await self._count()
 
     async def commit(self, *, remove_missing: bool) -> ReplaceSummary:
         return await self._commit(remove_missing)

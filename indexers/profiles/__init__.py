@@ -50,10 +50,13 @@ def load_profiles(
 
 
 def read_profile(name: str, table: Profile, kind: type[_Table]) -> _Table:
-    """Return the table as the kind's own frozen Struct, strictly.
+    """Return the table as the kind's own frozen Struct, strictly. TOML has no null: an interval that is off is "off".
 
     Raises SettingsError that names the profile, the key and, for a key that is not known, those that are.
     """
+    schedule = table.get("schedule")
+    if isinstance(schedule, dict):
+        table = {**table, "schedule": {key: None if value == "off" else value for key, value in schedule.items()}}
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:

@@ -11,6 +11,7 @@ from app.model.clock import Clock, Instant
 from indexers.feeds.cec102.envelope import (
     NO_FIELD,
     Answer,
+    Field,
     Numbering,
     Ret,
     answer_is_signed,
@@ -19,7 +20,7 @@ from indexers.feeds.cec102.envelope import (
     unseal,
 )
 from indexers.feeds.cec102.profile import Cec102Profile, call_keys
-from indexers.feeds.cec102.values import JsonObject, code_text, integer, number, standard_keys, text
+from indexers.feeds.cec102.values import JsonObject, code_text, integer, number, number_text, standard_keys, text
 from indexers.http_source import HttpAnswer, HttpSource
 
 QUERY_TOKEN: Final = "query_token"  # noqa: S105 - the interface's name
@@ -29,6 +30,7 @@ STATION_STATUS: Final = "query_station_status"
 _LONGEST_DELAY_S: Final = 60.0
 _LONGEST_TTL_S: Final = 7 * 86_400.0
 _TTL_WHERE_UNSTATED_S: Final = 600.0
+_MAX_TOKEN_CHARACTERS: Final = 8_000
 _MARGIN_SHARE: Final = 0.1
 _LONGEST_MARGIN_S: Final = 60.0
 _TOKEN_FAILURES: Final = {1: "no such operator", 2: "wrong OperatorSecret"}
@@ -111,8 +113,8 @@ class Cec102Client:
         }
         asked_at = self._clock()
         fields = self._opened(QUERY_TOKEN, await self._exchange(QUERY_TOKEN, payload, None))
-        value, _ = text(fields.get("AccessToken"))
-        if integer(fields.get("SuccStat")) not in {0, None} or value is None or not value.isascii():
+        value = _token_text(fields.get("AccessToken"))
+        if integer(fields.get("SuccStat")) not in {0, None} or value is None:
             reason = integer(fields.get("FailReason"))
             told = _TOKEN_FAILURES.get(reason or 0, "no usable AccessToken")
             raise FeedProtocolError(f"{QUERY_TOKEN}: refused, FailReason {reason}: {told}")
@@ -156,13 +158,13 @@ class Cec102Client:
         if answer is None:
             return _without_envelope(interface, http)
         if answer.ret in {Ret.BUSY, Ret.SYSTEM_ERROR}:
-            raise _BusyError(f"{interface}: Ret {answer.ret}: {code_text(answer.msg)}", http)
+            raise _BusyError(f"{interface}: Ret {answer.ret}: {code_text(answer.msg.text or '')}", http)
         return answer
 
     def _opened(self, interface: str, answer: Answer) -> JsonObject:
         """Return the business object of a good answer. Refusals are believed unsigned: they change nothing."""
         if answer.ret != Ret.OK:
-            raise RefusedError(interface, answer.ret, answer.msg)
+            raise RefusedError(interface, answer.ret, answer.msg.text or "")
         if not answer_is_signed(answer, self._keys, self._dialect):
             problem = "is not signed" if answer.sig is None else "has a wrong signature"
             raise FeedProtocolError(f"{interface}: the answer {problem}")
@@ -173,6 +175,13 @@ class Cec102Client:
         if not isinstance(value, dict):
             raise FeedProtocolError(f"{interface}: Data is not a JSON object")
         return standard_keys(value)
+
+
+def _token_text(value: object) -> str | None:
+    """Return an AccessToken as it was sent, None for what no header could carry."""
+    token = (value if isinstance(value, str) else number_text(value) or "").strip()
+    fits = token.isascii() and token.isprintable() and 0 < len(token) <= _MAX_TOKEN_CHARACTERS
+    return token if fits else None
 
 
 class _BusyError(FeedUnreachableError):
@@ -186,7 +195,7 @@ class _BusyError(FeedUnreachableError):
 def _without_envelope(interface: str, http: HttpAnswer) -> Answer:
     """Return the refusal that a bare 401 means; raise what any other answer without an envelope means."""
     if http.status == 401:
-        return Answer(Ret.BAD_TOKEN, "", "HTTP 401", NO_FIELD, None)
+        return Answer(Ret.BAD_TOKEN, "", Field("HTTP 401", True), NO_FIELD, None)
     problem = f"{interface}: HTTP {http.status} without an envelope: {_excerpt(http.body)}"
     if http.status in {408, 425, 429} or http.status >= 500:
         raise _BusyError(problem, http)

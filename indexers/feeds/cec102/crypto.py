@@ -28,9 +28,9 @@ def encrypt_data(plaintext: bytes, key: bytes, iv: bytes) -> str:
 
 
 def decrypt_data(data: str, key: bytes, iv: bytes) -> bytes:
-    """Return the plaintext of an envelope's ``Data``. Raises UndecryptableError."""
+    """Return the plaintext of an envelope's ``Data``, which some break into lines. Raises UndecryptableError."""
     try:
-        ciphertext = base64.b64decode(data, validate=True)
+        ciphertext = base64.b64decode("".join(data.split()), validate=True)
         decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
         padded = decryptor.update(ciphertext) + decryptor.finalize()
         unpadder = PKCS7(BLOCK_BITS).unpadder()

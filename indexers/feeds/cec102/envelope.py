@@ -60,7 +60,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     ret: int
     ret_text: str
-    msg: str
+    msg: Field
     data: Field
     sig: str | None
 
@@ -72,13 +72,12 @@ def read_fields(body: bytes) -> dict[str, Field] | None:
     """Return the parts of an envelope under the standard's names, None when the body is no JSON object."""
     fields: dict[str, Field] = {}
     try:
-        raws = _RAW_FIELDS.decode(body.removeprefix(_BYTE_ORDER_MARK))
+        for key, raw in _RAW_FIELDS.decode(body.removeprefix(_BYTE_ORDER_MARK)).items():
+            name = standard_name(key)
+            if name is not None and (name not in fields or key == name):
+                fields[name] = _field(bytes(raw).strip())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_leniently(body)
-    for key, raw in raws.items():
-        name = standard_name(key)
-        if name is not None and (name not in fields or key == name):
-            fields[name] = _field(bytes(raw).strip())
     return fields
 
 
@@ -127,7 +126,7 @@ def read_answer(body: bytes) -> Answer | None:
     if fields is None or not ret_text or ret is None or not ret.is_integer():
         return None
     sig = fields.get("Sig", NO_FIELD).text
-    return Answer(int(ret), ret_text, _text(fields, "Msg"), fields.get("Data", NO_FIELD), sig or None)
+    return Answer(int(ret), ret_text, fields.get("Msg", NO_FIELD), fields.get("Data", NO_FIELD), sig or None)
 
 
 def _text(fields: dict[str, Field], name: str) -> str:
@@ -144,12 +143,17 @@ def call_is_signed(call: Call, keys: Keys, dialect: Dialect) -> bool:
 
 
 def answer_is_signed(answer: Answer, keys: Keys, dialect: Dialect) -> bool:
-    """Tell whether the response's signature is right, in either case. None at all is right where it was agreed."""
+    """Tell whether the response's signature is right, in either case. None at all is right where it was agreed.
+
+    A Msg of null is signed as nothing, or as the word that Java makes of it.
+    """
     if answer.sig is None:
         return dialect.unsigned_answers
-    texts = _signed_texts(answer.data, dialect)
+    msgs = ("", "null") if answer.msg.text is None else (answer.msg.text,)
     return any(
-        signature_matches(sign_response(keys.sig_key, answer.ret_text, answer.msg, data), answer.sig) for data in texts
+        signature_matches(sign_response(keys.sig_key, answer.ret_text, msg, data), answer.sig)
+        for msg in msgs
+        for data in _signed_texts(answer.data, dialect)
     )
 
 
@@ -228,7 +232,8 @@ class Numbering:
 def read_timestamp(timestamp: str) -> tuple[Instant, Instant] | None:
     """Return the first and the last Instant that a TimeStamp may mean, None for what is none.
 
-    14 digits are Beijing time, 12 the same without seconds, 13 and 10 the milliseconds and seconds of Unix.
+    14 digits are Beijing time, 17 the same with milliseconds and 12 without seconds; 13 and 10 are the milliseconds
+    and seconds of Unix.
     """
     digits = "".join(letter for letter in timestamp[: 2 * _MAX_DIGITS] if letter not in "-: T/.")
     if not digits.isascii() or not digits.isdigit() or len(digits) > _MAX_DIGITS:
@@ -236,10 +241,10 @@ def read_timestamp(timestamp: str) -> tuple[Instant, Instant] | None:
     if len(digits) in {10, 13}:
         instant = int(digits) / (1 if len(digits) == 10 else 1_000)
         return instant, instant
-    if len(digits) not in {12, 14}:
+    if len(digits) not in {12, 14, 17}:
         return None
     try:
-        begin = datetime.strptime(digits.ljust(14, "0"), "%Y%m%d%H%M%S").replace(tzinfo=BEIJING)
+        begin = datetime.strptime(digits[:14].ljust(14, "0"), "%Y%m%d%H%M%S").replace(tzinfo=BEIJING)
         end = begin + timedelta(seconds=59 if len(digits) == 12 else 0)
         return begin.timestamp(), end.timestamp()
     except (ValueError, OverflowError):

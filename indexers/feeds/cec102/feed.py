@@ -9,17 +9,18 @@ from typing import Any, Final
 import msgspec
 
 from app.errors import FeedError, FeedProtocolError
-from app.model.availability import EvseStatus, StatusChannel
+from app.model.availability import StatusChannel
 from app.model.clock import Instant
+from app.model.feed import Rejection
 from app.model.identity import operator_id
 from app.model.station import Operator
 from indexers.base import Feed, FeedContext, InboundReply, StationBatch, StatusBatch, feed
 from indexers.feeds.cec102.client import STATION_STATUS, STATIONS_INFO, Cec102Client, RefusedError
 from indexers.feeds.cec102.envelope import Ret, beijing_time
 from indexers.feeds.cec102.inbound import Inbound
-from indexers.feeds.cec102.mapping import Mapper, Notes, station_local_id
+from indexers.feeds.cec102.mapping import Mapper, Notes, station_local_id, status_records
 from indexers.feeds.cec102.profile import Cec102Profile, ServeTable, read_cec102_profile
-from indexers.feeds.cec102.values import JsonObject, integer, objects, standard_keys
+from indexers.feeds.cec102.values import JsonObject, integer, objects
 from indexers.http_source import HttpSource
 
 OVERLAP_S: Final = 600.0
@@ -27,7 +28,9 @@ OVERLAP_S: Final = 600.0
 
 _MAX_PAGES: Final = 50_000
 _MAX_ROWS_A_PAGE: Final = 20_000
-_MAX_FAILED_PAGES: Final = 3
+_MAX_FAILED_CALLS: Final = 3
+_MAX_BARREN_PAGES: Final = 3
+_MAX_STATIONS: Final = 2_000_000
 _MAX_SPLIT_CALLS: Final = 64
 _MAX_STATUSES_A_CALL: Final = 200_000
 
@@ -51,8 +54,6 @@ def make_feed(table: dict[str, Any], context: FeedContext) -> Feed:
 class Cec102Feed:
     """A partner whom we ask: StationFeed and AvailabilityFeed."""
 
-    has_live_status = True
-
     def __init__(self, profile: Cec102Profile, context: FeedContext, source: HttpSource) -> None:
         """Make the feed ready; nothing is sent yet."""
         self.feed = context.feed
@@ -61,6 +62,7 @@ class Cec102Feed:
         self.rights = profile.rights
         self.schedule = profile.schedule
         self.status_page_size = profile.limits.status_page_size
+        self.has_live_status = profile.serve is not None or profile.schedule.status_every_s is not None
         self._profile = profile
         self._clock = context.clock
         self._client = Cec102Client(context.feed, profile, context.clock, source)
@@ -75,9 +77,9 @@ class Cec102Feed:
     async def stations(self, since: Instant | None) -> AsyncIterator[StationBatch]:
         """Return everything, or what changed since an Instant, page by page (102.2, query_stations_info).
 
-        Ends at PageCount, and where a page repeats known stations only or answers another number; whatever makes the
-        sweep less than whole is said in the last batch. Raises FeedError when the first page cannot be had, or one
-        page after another.
+        Ends at PageCount, and before it where a page repeats known stations only. Goes on beyond it, page by page,
+        while the platform announced more than it sent, or announces nothing. Whatever makes the sweep less than whole
+        is said in the last batch. Raises FeedError when the first page cannot be had, or one page after another.
         """
         sweep = _Sweep(self._profile.limits.page_size)
         first = await self._page(1, since)
@@ -90,11 +92,11 @@ class Cec102Feed:
         pending: deque[tuple[int, asyncio.Task[JsonObject]]] = deque()
         number, failed = 2, 0
         try:
-            while True:
+            while not sweep.has_ended:
                 while number <= sweep.page_count and len(pending) < self._profile.limits.in_flight:
                     pending.append((number, asyncio.create_task(self._page(number, since))))
                     number += 1
-                if not pending or sweep.has_ended:
+                if not pending:
                     break
                 page_no, task = pending.popleft()
                 try:
@@ -102,7 +104,7 @@ class Cec102Feed:
                 except FeedError as error:
                     failed += 1
                     sweep.doubt(f"page {page_no} failed: {error}")
-                    if failed >= _MAX_FAILED_PAGES:
+                    if failed >= _MAX_FAILED_CALLS:
                         raise
                     continue
                 failed = 0
@@ -150,57 +152,52 @@ class Cec102Feed:
         """Return the live status of the guns of these stations (102.2, query_station_status).
 
         Stations that the platform leaves out get none: they stay what they were until that is stale. Where it refuses
-        a call because of one station, the others are asked for again without it. Raises FeedError.
+        a call because of one station, the others are asked for again without it. A call that fails costs its stations
+        their news, not the others. A status counts as received when it was asked for: a push that came meanwhile may
+        be newer, and is never older. Raises FeedError when all calls fail, or one after another.
         """
         size = min(self.status_page_size, self._profile.limits.status_page_size)
         waiting = deque(list(station_local_ids[at : at + size]) for at in range(0, len(station_local_ids), size))
         splits = _MAX_SPLIT_CALLS
-        pending: deque[tuple[list[str], asyncio.Task[JsonObject]]] = deque()
+        failed, answered = 0, False
+        pending: deque[tuple[list[str], Instant, asyncio.Task[JsonObject]]] = deque()
         try:
             while waiting or pending:
                 while waiting and len(pending) < self._profile.limits.in_flight:
                     ids = waiting.popleft()
                     query = self._client.query(STATION_STATUS, {"StationIDs": ids})
-                    pending.append((ids, asyncio.create_task(query)))
-                ids, task = pending.popleft()
+                    pending.append((ids, self._clock(), asyncio.create_task(query)))
+                ids, asked_at, task = pending.popleft()
                 try:
                     answer = await task
                 except RefusedError as error:
                     if error.ret != Ret.BAD_PARAMETERS:
                         raise
+                    failed, answered = 0, True
                     if len(ids) > 1 and splits > 0:
                         splits -= 2
                         waiting.extendleft((ids[: len(ids) // 2], ids[len(ids) // 2 :]))
                     else:
-                        notes = Notes()
-                        for local_id in ids:
-                            notes.reject("status_refused", local_id, str(error))
-                        yield StatusBatch(rejections=tuple(notes.rejections))
-                    continue
-                yield self._status_batch(answer)
+                        yield _refused("status_refused", ids, error)
+                except FeedError as error:
+                    failed += 1
+                    if failed >= _MAX_FAILED_CALLS or not (answered or waiting or pending):
+                        raise
+                    yield _refused("status_unanswered", ids, error)
+                else:
+                    failed, answered = 0, True
+                    yield self._status_batch(answer, asked_at)
         finally:
-            for _, task in pending:
+            for _, _, task in pending:
                 task.cancel()
-            await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
+            await asyncio.gather(*(task for _, _, task in pending), return_exceptions=True)
 
-    def _status_batch(self, answer: JsonObject) -> StatusBatch:
-        now = self._clock()
-        stale_after = now + self._profile.status.stale_after_s
-        notes = Notes()
-        statuses: list[EvseStatus] = []
-        for raw_station in objects(answer.get("StationStatusInfos")):
-            if not isinstance(raw_station, dict):
-                notes.reject("status_not_an_object", "", f"it is {type(raw_station).__name__}")
-                continue
-            for raw in objects(standard_keys(raw_station).get("ConnectorStatusInfos")):
-                if len(statuses) + len(notes.rejections) >= _MAX_STATUSES_A_CALL:
-                    raise FeedProtocolError(f"{STATION_STATUS}: more than {_MAX_STATUSES_A_CALL} statuses in an answer")
-                status = self._mapper.status(raw, notes, at=now, stale_after=stale_after, channel=StatusChannel.PULL)
-                if status is not None:
-                    statuses.append(status)
-        return StatusBatch(
-            statuses=tuple(statuses), rejections=tuple(notes.rejections), unknown_codes=tuple(notes.unknown_codes)
-        )
+    def _status_batch(self, answer: JsonObject, asked_at: Instant) -> StatusBatch:
+        records = status_records(answer)
+        if len(records) > _MAX_STATUSES_A_CALL:
+            raise FeedProtocolError(f"{STATION_STATUS}: more than {_MAX_STATUSES_A_CALL} statuses in an answer")
+        stale_after = asked_at + self._profile.status.stale_after_s
+        return self._mapper.statuses(records, at=asked_at, stale_after=stale_after, channel=StatusChannel.PULL)
 
 
 class ServedCec102Feed(Cec102Feed):
@@ -217,6 +214,10 @@ class ServedCec102Feed(Cec102Feed):
         return await self._inbound.answer(interface, body, authorization)
 
 
+def _refused(reason: str, local_ids: Sequence[str], error: FeedError) -> StatusBatch:
+    return StatusBatch(rejections=tuple(Rejection(reason, local_id, str(error)) for local_id in local_ids))
+
+
 class _Sweep:
     """What one sweep over the pages has seen, and why it may not be whole."""
 
@@ -228,7 +229,9 @@ class _Sweep:
         self.has_ended = False
         self.needs_second_look = False
         self._page_size = page_size
+        self._announced_pages: int | None = None
         self._pages = 0
+        self._barren_pages = 0
         self._rows = 0
         self._seen: set[str] = set()
         self._first_ids: list[str | None] = []
@@ -249,11 +252,6 @@ class _Sweep:
             self._counts_total = False  # this platform counts the stations of the page
         if items is not None and (items < 0 or not self._counts_total):
             items = None
-        if pages is None and self._pages == 0:
-            if items is not None:
-                pages = math.ceil(items / (rows or self._page_size))
-            elif rows >= self._page_size:
-                self.doubt("a full page without PageCount and ItemSize")
         if items is not None and self.item_size is not None and items != self.item_size:
             self.needs_second_look = True
             if items < self.item_size:
@@ -261,10 +259,14 @@ class _Sweep:
         if items is not None:
             self.item_size = max(items, self.item_size or 0)
         if pages is not None:
-            if self._pages and pages < self.page_count:
-                self.doubt(f"PageCount shrank from {self.page_count} to {pages}")
+            if self._announced_pages is not None and pages < self._announced_pages:
+                self.doubt(f"PageCount shrank from {self._announced_pages} to {pages}")
             if pages > _MAX_PAGES:
                 self.doubt(f"{pages} pages are more than {_MAX_PAGES}")
+            self._announced_pages = max(pages, self._announced_pages or 0)
+        elif self._pages == 0 and items is not None:
+            pages = math.ceil(items / (rows or self._page_size))
+        if pages is not None:
             self.page_count = max(self.page_count, min(pages, _MAX_PAGES))
         self._pages += 1
 
@@ -272,19 +274,14 @@ class _Sweep:
         """Return the rows not seen before; end the sweep at a page that is another one in disguise."""
         ids = [station_local_id(raw) for raw in rows]
         known = [local_id is not None and local_id in self._seen for local_id in ids]
-        if page_no > 1:
-            if answered_no is not None and answered_no != page_no:
-                self.has_ended = True
-                self.doubt(f"asked for page {page_no}, answered page {answered_no}")
-                return []
-            if rows and all(known):
-                self.has_ended = True
-                self.doubt(f"page {page_no} repeats stations of earlier pages")
-                return []
-            if not rows:
-                self.doubt(f"page {page_no} of {self.page_count} is empty")
-        elif not self._is_second_look:
+        has_news = any(local_id is not None and local_id not in self._seen for local_id in ids)
+        if page_no > 1 and answered_no is not None and answered_no != page_no:
+            self.doubt(f"asked for page {page_no}, answered page {answered_no}")
+        if page_no == 1 and not self._is_second_look:
             self._first_ids = ids
+        if not has_news and not self._is_second_look and self.page_count > 1:
+            return self._take_barren_page(rows, page_no, repeats=any(known))
+        self._barren_pages = 0
         fresh: list[Any] = []
         for raw, local_id, was_known in zip(rows, ids, known, strict=True):
             if local_id is None or local_id not in self._seen:
@@ -297,7 +294,29 @@ class _Sweep:
         if self._is_second_look:
             return [raw for raw in fresh if station_local_id(raw) is not None]
         self._rows += len(rows)
+        if self._rows > _MAX_STATIONS:
+            self.has_ended = True
+            self.doubt(f"more than {_MAX_STATIONS} stations")
+        is_more_expected = self._is_uncounted or (self.item_size is not None and self._rows < self.item_size)
+        if has_news and is_more_expected and self.page_count == page_no < _MAX_PAGES:
+            self.page_count += 1
         return fresh
+
+    def _take_barren_page(self, rows: list[Any], page_no: int, *, repeats: bool) -> list[Any]:
+        """Take a page without a new station: the end where all that was announced is there, else a doubt."""
+        if not repeats:
+            self._rows += len(rows)
+        self._barren_pages += 1
+        is_whole = self._is_uncounted and not repeats if self.item_size is None else self._rows >= self.item_size
+        if not is_whole:
+            self.doubt(f"page {page_no} {'repeats stations of earlier pages' if repeats else 'has no station'}")
+        self.has_ended = is_whole or repeats or self._barren_pages >= _MAX_BARREN_PAGES
+        return [] if repeats else rows
+
+    @property
+    def _is_uncounted(self) -> bool:
+        """Whether the platform states neither PageCount nor ItemSize: then only a page without news tells the end."""
+        return self._announced_pages is None and self.item_size is None
 
     def look_again(self, first_page: JsonObject) -> None:
         """Compare the first page with what it was: pages that overlap are a platform's habit only where it stayed."""

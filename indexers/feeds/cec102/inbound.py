@@ -18,7 +18,7 @@ import msgspec
 from app.feeds.base import FeedLedger
 from app.model.availability import StatusChannel
 from app.model.clock import Clock, Instant
-from indexers.base import FeedContext, InboundReply, StatusBatch
+from indexers.base import FeedContext, InboundReply
 from indexers.feeds.cec102.envelope import (
     Call,
     Field,
@@ -29,9 +29,9 @@ from indexers.feeds.cec102.envelope import (
     read_timestamp,
     unseal,
 )
-from indexers.feeds.cec102.mapping import Mapper, Notes
+from indexers.feeds.cec102.mapping import Mapper, status_records
 from indexers.feeds.cec102.profile import Cec102Profile, ServeTable, serve_keys
-from indexers.feeds.cec102.values import JsonObject, identifier, objects, standard_keys
+from indexers.feeds.cec102.values import JsonObject, identifier, standard_keys
 
 MAX_STATUSES_A_PUSH: Final = 10_000
 MAX_REMEMBERED_MESSAGES: Final = 65_536
@@ -199,26 +199,14 @@ class Inbound:
         return InboundReply(body=self._reply(payload))
 
     async def _station_status(self, fields: JsonObject) -> InboundReply:
-        pushed = objects(fields.get("ConnectorStatusInfos"))
-        if not pushed and "ConnectorID" in fields:
-            pushed = [fields]
+        pushed = status_records(fields)
         if not pushed:
             return self._refuse(Ret.BAD_PARAMETERS, "no ConnectorStatusInfo")
         if len(pushed) > MAX_STATUSES_A_PUSH:
             return self._refuse(Ret.BAD_PARAMETERS, f"more than {MAX_STATUSES_A_PUSH} statuses")
         now = self._clock()
-        notes = Notes()
-        statuses = [
-            status
-            for raw in pushed
-            if (status := self._mapper.status(
-                raw, notes, at=now, stale_after=now + self._stale_after_s, channel=StatusChannel.PUSH
-            )) is not None
-        ]  # fmt: skip
-        batch = StatusBatch(
-            statuses=tuple(statuses), rejections=tuple(notes.rejections), unknown_codes=tuple(notes.unknown_codes)
-        )
-        return InboundReply(body=self._taken if statuses else self._discarded, batch=batch)
+        batch = self._mapper.statuses(pushed, at=now, stale_after=now + self._stale_after_s, channel=StatusChannel.PUSH)
+        return InboundReply(body=self._taken if batch.statuses else self._discarded, batch=batch)
 
     async def _discard(self, _fields: JsonObject) -> InboundReply:
         """Answer news that we do not take from pushes: the next sweep brings them. Not to be sent again."""

@@ -35,6 +35,7 @@ from app.model.station import (
     StatedFees,
     Station,
 )
+from indexers.base import StatusBatch
 from indexers.feeds.cec102.hours import read_hours
 from indexers.feeds.cec102.values import (
     JsonObject,
@@ -54,6 +55,7 @@ TIME_ZONE: Final = "Asia/Shanghai"
 _Meaning = TypeVar("_Meaning")
 
 _MAX_PICTURES: Final = 20
+_MAX_FACILITIES: Final = 20
 _MAX_URL_CHARACTERS: Final = 500
 _MAX_CABINETS_A_STATION: Final = 5_000
 _MAX_GUNS_A_CABINET: Final = 5_000
@@ -111,6 +113,7 @@ _AMENITY_FIELDS: Final = (
     ("DutyNum", "ATTENDED"),
     ("HavePerson", "ATTENDED"),
 )
+_COMMAS: Final = re.compile(r"[,;，；、]")
 _JOINTS: Final = re.compile(r"[,;，；\s]+(?=[hH][tT][tT][pP][sS]?://)")
 _ROUND_THE_CLOCK: Final = ("RoundTheClock", "Is24Hour", "BusineHours724")
 
@@ -128,6 +131,7 @@ _PLUGS_BY_EQUIPMENT: Final = {
     4: (ConnectorType.WIRELESS, ConnectorFormat.UNKNOWN, Current.UNKNOWN),
 }
 _CURRENTS_BY_EQUIPMENT: Final = {1: Current.DC, 2: Current.AC}
+_EQUIPMENT_TYPES: Final = range(1, 6)
 _REVISIONS: Final = {1: "2011", 2: "2015"}
 
 _AVAILABILITIES: Final = {
@@ -272,6 +276,8 @@ class Mapper:
             positions.append((cabinet.get("EquipmentLng"), cabinet.get("EquipmentLat")))
             flags: set[Flag] = set()
             cabinet_kind, cabinet_power = cabinet.get("EquipmentType"), cabinet.get("Power")
+            if is_given(cabinet_kind) and integer(cabinet_kind) not in _EQUIPMENT_TYPES:
+                notes.count("EquipmentType", cabinet_kind)
             limit_w, limit_flags = _cabinet_power_w(cabinet_power)
             cabinet_name = _text(cabinet, "EquipmentName", flags)
             manufacturer = _text(cabinet, "ManufacturerName", flags) or _text(cabinet, "ManufacturerID", flags)
@@ -299,7 +305,7 @@ class Mapper:
                     gun.get("VoltageUpperLimits"),
                     gun.get("Current"),
                     power,
-                    lone_power if not is_given(power) else None,
+                    None if is_given(power) and number(power) != 0 else lone_power,
                     gun.get("NationalStandard"),
                 )
                 if codes:
@@ -346,6 +352,18 @@ class Mapper:
 
     # ------------------------------------------------------------------------------------------------------- status
 
+    def statuses(
+        self, records: Sequence[object], *, at: Instant, stale_after: Instant, channel: StatusChannel
+    ) -> StatusBatch:
+        """Return what ConnectorStatusInfos say, and what was wrong with them."""
+        notes = Notes()
+        statuses = [self.status(raw, notes, at=at, stale_after=stale_after, channel=channel) for raw in records]
+        return StatusBatch(
+            statuses=tuple(status for status in statuses if status is not None),
+            rejections=tuple(notes.rejections),
+            unknown_codes=tuple(notes.unknown_codes),
+        )
+
     def status(
         self, raw: object, notes: Notes, *, at: Instant, stale_after: Instant, channel: StatusChannel
     ) -> EvseStatus | None:
@@ -378,6 +396,14 @@ class Mapper:
             stale_after=stale_after,
             channel=channel,
         )
+
+
+def status_records(fields: JsonObject) -> list[Any]:
+    """Return the ConnectorStatusInfos of an answer or a push: under its stations, in a list, one alone, or bare."""
+    records = list(objects(fields.get("ConnectorStatusInfos")))
+    for raw in objects(fields.get("StationStatusInfos")):
+        records += objects(standard_keys(raw).get("ConnectorStatusInfos")) if isinstance(raw, dict) else [raw]
+    return [fields] if not records and "ConnectorID" in fields else records
 
 
 def station_local_id(raw: object) -> str | None:
@@ -485,16 +511,14 @@ def _bay_count(fields: JsonObject, flags: set[Flag]) -> int | None:
 
 def _image_urls(value: object, flags: set[Flag]) -> tuple[str, ...]:
     """Return the addresses from a list or from one text that joins them; what is no address is dropped and flagged."""
-    if not value:
-        return ()
     urls: dict[str, None] = {}
     for entry in (value if isinstance(value, list) else [value])[:_MAX_PICTURES]:
-        written = entry[: _MAX_PICTURES * _MAX_URL_CHARACTERS] if isinstance(entry, str) else None
-        if written is None:
-            if entry is not None:
-                flags.add(Flag.VALUE_UNREADABLE)
+        if not is_given(entry):
             continue
-        for part in _JOINTS.split(written):
+        if not isinstance(entry, str):
+            flags.add(Flag.VALUE_UNREADABLE)
+            continue
+        for part in _JOINTS.split(entry[: _MAX_PICTURES * _MAX_URL_CHARACTERS]):
             url = part.strip(" ,;，；\t\r\n")
             sane = url[:8].lower().startswith(("http://", "https://")) and url.isprintable() and " " not in url
             if sane and len(url) <= _MAX_URL_CHARACTERS:
@@ -507,14 +531,15 @@ def _image_urls(value: object, flags: set[Flag]) -> tuple[str, ...]:
 def _amenities(fields: JsonObject, notes: Notes) -> tuple[str, ...]:
     found: dict[str, None] = {}
     facilities = fields.get("SupportingFacilities")
-    if isinstance(facilities, list):
-        for value in facilities[:_MAX_PICTURES]:
-            code = integer(value)
-            amenity = None if code is None else _AMENITY_CODES.get(code)
-            if amenity is not None:
-                found[amenity] = None
-            elif is_given(value):
-                notes.count("SupportingFacilities", value)
+    if isinstance(facilities, str):
+        facilities = _COMMAS.split(facilities, maxsplit=_MAX_FACILITIES)
+    for value in (facilities if isinstance(facilities, list) else [facilities])[:_MAX_FACILITIES]:
+        code = integer(value)
+        amenity = None if code is None else _AMENITY_CODES.get(code)
+        if amenity is not None:
+            found[amenity] = None
+        elif is_given(value):
+            notes.count("SupportingFacilities", value)
     for name, amenity in _AMENITY_FIELDS:
         if name in fields and (integer(fields[name]) or 0) > 0:
             found[amenity] = None

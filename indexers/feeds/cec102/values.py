@@ -20,8 +20,9 @@ from app.model.identity import MAX_ID_CHARACTERS
 JsonObject = dict[str, Any]
 
 MAX_TEXT_CHARACTERS: Final = 2_000
+_EXACT_FLOATS: Final = 2**53
 _MAX_SHAPES: Final = 4_096
-_MAX_KEYS_OF_A_SHAPE: Final = 400
+_MAX_CHARACTERS_OF_A_SHAPE: Final = 8_000
 
 _STANDARD_NAMES_IN_LINES: Final = """
 OperatorID OperatorSecret SuccStat FailReason AccessToken TokenAvailableTime
@@ -64,14 +65,15 @@ def standard_name(key: str) -> str | None:
 def standard_keys(raw: JsonObject) -> JsonObject:
     """Return the object under the standard's keys; keys that we do not read may be left out.
 
-    Where two keys mean the same, the one in the standard's own spelling wins, else the first.
+    Where two keys mean the same, the one in the standard's own spelling wins, else the first; but one that is given
+    wins over one that is empty.
     """
     keys = tuple(raw)
     try:
         shape = _shapes[keys]
     except KeyError:
         shape = _shape_of(keys)
-        if len(keys) <= _MAX_KEYS_OF_A_SHAPE:
+        if sum(map(len, keys)) <= _MAX_CHARACTERS_OF_A_SHAPE:
             if len(_shapes) >= _MAX_SHAPES:
                 _shapes.clear()
             _shapes[keys] = shape
@@ -83,18 +85,22 @@ def standard_keys(raw: JsonObject) -> JsonObject:
 
 def _shape_of(keys: tuple[str, ...]) -> _Shape:
     """Return None for an object that can be read as it is, else the names and how to get their values."""
-    chosen: dict[str, str] = {}
+    chosen: dict[str, list[str]] = {}
     for key in keys:
         name = standard_name(key)
-        if name is not None and (name not in chosen or key == name):
-            chosen[name] = key
-    if all(name == key for name, key in chosen.items()):
+        if name is not None:
+            alike = chosen.setdefault(name, [])
+            alike.insert(0 if key == name else len(alike), key)
+    if all(alike == [name] for name, alike in chosen.items()):
         return None
     wanted = list(chosen.values())
-    if len(wanted) == 1:
-        only = wanted[0]
-        return tuple(chosen), lambda raw: (raw[only],)
-    return tuple(chosen), itemgetter(*wanted)
+    if len(wanted) > 1 and all(len(alike) == 1 for alike in wanted):
+        return tuple(chosen), itemgetter(*(alike[0] for alike in wanted))
+    return tuple(chosen), lambda raw: tuple(_first_given(raw, alike) for alike in wanted)
+
+
+def _first_given(raw: JsonObject, alike: list[str]) -> object:
+    return next((raw[key] for key in alike if is_given(raw[key]) and raw[key] != []), raw[alike[0]])
 
 
 def objects(value: object) -> list[Any]:
@@ -182,18 +188,18 @@ def number_text(value: object) -> str | None:
     if isinstance(value, int):
         return str(value) if value.bit_length() <= 1_024 else None
     if isinstance(value, float) and math.isfinite(value):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        return str(int(value)) if value.is_integer() and abs(value) < _EXACT_FLOATS else repr(value)
     return None
 
 
 def identifier(value: object) -> tuple[str, str] | None:
     """Return an identifier as it was sent and as it identifies (without white space around), None for none.
 
-    Leading zeros are kept, numbers become their exact digits. What holds control characters, or is longer than an
-    identifier may be, is none: it could not be asked for.
+    Leading zeros are kept, numbers become their exact digits. What holds control characters, is longer than an
+    identifier may be, or is a float that has lost digits, is none: it could not be asked for.
     """
     raw = value if type(value) is str else number_text(value)
-    if raw is None:
+    if raw is None or (type(value) is float and not raw.lstrip("-").isdigit()):
         return None
     stripped = raw.strip()
     if not stripped or len(raw) > MAX_ID_CHARACTERS or not stripped.isprintable() or stripped in _ABSENT:
@@ -203,24 +209,30 @@ def identifier(value: object) -> tuple[str, str] | None:
 
 # ---------------------------------------------------------------------------------------------------------- numbers
 
-_NUMBER = re.compile(r"\s*([+-]?(?:[0-9]{1,30}(?:[.,][0-9]{0,30})?|[.,][0-9]{1,30}))\s*(?:kw|v|a|°)?\s*", re.IGNORECASE)
+_MAX_NUMBER_CHARACTERS: Final = 80
+_NUMBER = re.compile(
+    r"\s*([+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:e[+-]?[0-9]{1,2})?)\s*(?:kw|v|a|°)?\s*", re.IGNORECASE
+)
 
 
 def number(value: object) -> float | None:
-    """Return a finite number from a number or its text (decimal comma and a unit allowed), None for anything else."""
+    """Return a finite number from a number or its text, None for anything else.
+
+    A text may end in a unit and have an exponent, as Java's BigDecimal writes ``1.2E+2``. A comma is not guessed at.
+    """
     if type(value) is float:
         return value if math.isfinite(value) else None
     if type(value) is int:
         return float(value) if value.bit_length() <= 1_000 else None
-    if type(value) is str:
+    if type(value) is str and len(value) <= _MAX_NUMBER_CHARACTERS:
         return _number_in(value)
     return None
 
 
 @lru_cache(maxsize=16_384)
 def _number_in(written: str) -> float | None:
-    match = _NUMBER.fullmatch(written) if len(written) <= 80 else None
-    return None if match is None else float(match.group(1).replace(",", "."))
+    match = _NUMBER.fullmatch(written)
+    return None if match is None else float(match.group(1))
 
 
 def integer(value: object) -> int | None:

@@ -1,7 +1,8 @@
 """A T/CEC 102 platform for tests: an ASGI application that checks and signs every message, and misbehaves on demand."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -86,12 +87,15 @@ class Platform:
 
     def __init__(self, stations: list[dict[str, Any]] | None = None) -> None:
         self.stations = [station(number) for number in range(1, 6)] if stations is None else stations
-        self.calls: list[tuple[str, dict[str, Any], str]] = []
+        self.calls: list[tuple[str, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        self.numbers: list[tuple[str, str]] = []
         self.tokens = 0
         self.live: set[str] = set()
         self.ttl: Any = 7200
         self.kills_older = True
+        self.checks_tokens = True
         self.lower_sig = False
         self.ret_text = "0"
         self.answers: dict[str, Business] = {
@@ -145,10 +149,14 @@ class Platform:
         parts = [envelope[name] for name in ("OperatorID", "Data", "TimeStamp", "Seq")]
         assert signature_matches(sign_request(SIG_KEY, *parts), envelope["Sig"])
         business = json.loads(decrypt_data(envelope["Data"], KEY, IV))
-        self.calls.append((interface, business, envelope["TimeStamp"]))
+        self.calls.append((interface, business))
         self.headers.append(dict(request.headers))
-        if interface != "query_token":
-            if request.headers.get("authorization", "").removeprefix("Bearer").strip() not in self.live:
+        self.paths.append(request.url.path)
+        self.numbers.append((envelope["TimeStamp"], envelope["Seq"]))
+        if interface == "query_token":
+            await asyncio.sleep(0)  # a real platform's answer lets other calls go on
+        else:
+            if self.checks_tokens and self.bearer(request.headers) not in self.live:
                 return self.refusal(4002)
             raw = self.raw_answers.pop(0) if self.raw_answers else None
             if raw is not None:
@@ -156,8 +164,17 @@ class Platform:
         answer = self.answers[interface](business)
         return answer if isinstance(answer, Response) else self.sealed(answer)
 
+    @staticmethod
+    def bearer(headers: Mapping[str, str]) -> str:
+        return headers.get("authorization", "").removeprefix("Bearer").strip()
+
+    def app(self) -> Starlette:
+        """Every address is this platform's."""
+        paths = ("/{interface}", "/{prefix:path}/{interface}")
+        return Starlette(routes=[Route(path, self.endpoint, methods=["POST"]) for path in paths])
+
     def count(self, interface: str) -> int:
-        return sum(1 for called, _, _ in self.calls if called == interface)
+        return sum(1 for called, _ in self.calls if called == interface)
 
 
 @asynccontextmanager
@@ -165,7 +182,6 @@ async def open_feed(
     platform: Platform, clock: ManualClock | None = None, ledger: FeedLedger | None = None, **changes: Any
 ) -> AsyncIterator[ServedCec102Feed]:
     """Return a feed that calls the platform through the real client and HTTP layer."""
-    app = Starlette(routes=[Route("/evcs/v1/{interface}", platform.endpoint, methods=["POST"])])
     profile = read_cec102_profile("teld", table(**changes))
     assert profile.serve is not None
     source = HttpSource(
@@ -173,7 +189,7 @@ async def open_feed(
         in_flight=profile.limits.in_flight,
         timeout_s=profile.limits.timeout_s,
         max_body_bytes=profile.limits.max_body_bytes,
-        transport=httpx.ASGITransport(app=app),
+        transport=httpx.ASGITransport(app=platform.app()),
     )
     context = FeedContext(feed="teld", clock=clock or ManualClock(), ledger=ledger or MemoryLedger())
     feed = ServedCec102Feed(profile, profile.serve, context, source)

@@ -12,8 +12,8 @@ from app.model.clock import ManualClock
 from app.model.datum import Datum
 from indexers.base import FeedContext
 from indexers.feeds.cec102.feed import make_feed
-from indexers.feeds.cec102.mapping import Mapper, Notes
-from indexers.feeds.cec102.values import decode_json, objects, standard_keys
+from indexers.feeds.cec102.mapping import Mapper, Notes, status_records
+from indexers.feeds.cec102.values import decode_json, standard_keys
 from tests.unit.feeds.cec102.platform import MemoryLedger, table
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -38,20 +38,36 @@ def at(value: Any, path: str) -> Any:
     return value
 
 
-@pytest.mark.parametrize("path", payloads("stations"))
-def test_station(path: Path) -> None:
-    sent, expected = read(path)
+def gun_flags(station: dict[str, Any]) -> list[str]:
+    """The flags of Evses and of their connectors, one after another."""
+    return [
+        flag
+        for evse in station["evses"]
+        for thing in (evse, *evse["connectors"])
+        for flag in thing["flags"]
+    ]  # fmt: skip
+
+
+def map_station(sent: object) -> tuple[dict[str, Any] | None, Notes]:
     notes = Notes()
     station = Mapper("teld", "395815801", Datum.GCJ02).station(sent, notes)
-    if "rejected" in expected or station is None:
-        assert sorted(rejection.reason for rejection in notes.rejections) == sorted(expected.pop("rejected"))
-    assert sorted(notes.unknown_codes) == expected.pop("unknown_codes", sorted(notes.unknown_codes))
+    return (None if station is None else json.loads(msgspec.json.encode(station))), notes
+
+
+@pytest.mark.parametrize("path", payloads("stations"))
+def test_station(path: Path) -> None:
+    """What is expected names every flag, rejection and unknown code; where it names none, there is none."""
+    sent, expected = read(path)
+    station, notes = map_station(sent)
+    assert sorted(rejection.reason for rejection in notes.rejections) == expected.pop("rejected", [])
+    assert sorted(notes.unknown_codes) == expected.pop("unknown_codes", [])
     if station is None:
         assert expected == {"station": None}
         return
-    found = json.loads(msgspec.json.encode(station))
+    assert station["flags"] == expected.pop("flags", [])
+    assert gun_flags(station) == expected.pop("gun_flags", [])
     for where, wanted in expected.items():
-        seen = at(found, where)
+        seen = at(station, where)
         if isinstance(wanted, float) and where.startswith("location."):
             assert seen == pytest.approx(wanted, abs=1e-6), where
         else:
@@ -59,22 +75,41 @@ def test_station(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", payloads("statuses"))
-async def test_statuses(path: Path) -> None:
+def test_statuses(path: Path) -> None:
     sent, expected = read(path)
-    notes = Notes()
     mapper = Mapper("teld", "395815801", Datum.GCJ02)
-    statuses = [
-        mapper.status(raw, notes, at=100.0, stale_after=1000.0, channel=StatusChannel.PULL)
-        for info in objects(standard_keys(sent).get("StationStatusInfos"))
-        for raw in objects(standard_keys(info).get("ConnectorStatusInfos"))
-    ]
-    found = [[each.evse_id.removeprefix(PREFIX), each.availability.value, each.raw] for each in statuses if each]
+    records = status_records(standard_keys(sent))
+    batch = mapper.statuses(records, at=100.0, stale_after=1000.0, channel=StatusChannel.PULL)
+    found = [[each.evse_id.removeprefix(PREFIX), each.availability.value, each.raw] for each in batch.statuses]
     assert found == expected["statuses"]
-    assert [rejection.reason for rejection in notes.rejections] == expected.get("rejected", [])
-    assert notes.unknown_codes == expected.get("unknown_codes", [])
+    assert [rejection.reason for rejection in batch.rejections] == expected.get("rejected", [])
+    assert list(batch.unknown_codes) == expected.get("unknown_codes", [])
     assert all(
-        (each.observed_at, each.received_at, each.stale_after) == (100.0, 100.0, 1000.0) for each in statuses if each
+        (each.observed_at, each.received_at, each.stale_after, each.channel)
+        == (100.0, 100.0, 1000.0, StatusChannel.PULL)
+        for each in batch.statuses
     )
+
+
+CODES = msgspec.json.decode((PAYLOADS / "codes.json").read_bytes(), type=dict[str, Any])
+
+
+@pytest.mark.parametrize(
+    ("field", "code"), [(field, code) for field, table in CODES.items() for code in table["meanings"]]
+)
+@pytest.mark.parametrize("written", [int, str, float])
+def test_every_code(field: str, code: str, written: type) -> None:
+    """Known codes have their meaning, all others are unknown; what is unknown is counted. As a number or as text."""
+    value = written(code)
+    gun = {"ConnectorID": "11", **({field: value} if field in {"ConnectorType", "NationalStandard"} else {})}
+    cabinet = {"EquipmentID": "1", "ConnectorInfos": [gun], **({field: value} if field == "EquipmentType" else {})}
+    sent = {"StationID": "1", "EquipmentInfos": [cabinet], **({field: value} if field not in {*gun, *cabinet} else {})}
+    station, notes = map_station(sent)
+    table = CODES[field]
+    assert station is not None
+    assert [at(station, where) for where in table["where"]] == table["meanings"][code]
+    assert notes.unknown_codes == ([f"{field}={code}"] if code in table["counted"] else [])
+    assert notes.rejections == []
 
 
 async def test_other_datums_and_parties_come_from_the_profile() -> None:

@@ -1,0 +1,1012 @@
+"""What every station index promises, whatever it is made of."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.errors import UnavailableError
+from app.index.base import ReplaceSummary, StationIndex
+from app.index.elasticsearch import ElasticsearchIndex
+from app.index.embedded import EmbeddedIndex
+from app.model.availability import Availability
+from app.model.geo import BoundingBox, Point, distance_m
+from app.model.opening import OpeningHours, Period, SpecialPeriod
+from app.model.search import Area, AvailabilityView, Hit, Near, Position, Search, SearchPage, StationFilter
+from app.model.station import NOT_OPERATING, Access, Address, ConnectorType, Presence, Station
+from tests.builders import (
+    NOON,
+    PARTY,
+    PlainView,
+    build_connector,
+    build_evse,
+    build_operator,
+    build_station,
+    build_status,
+    random_station,
+)
+
+Maker = Callable[[Path, AvailabilityView], StationIndex]
+
+
+def make_embedded(request: pytest.FixtureRequest) -> Maker:
+    return lambda folder, view: EmbeddedIndex(folder / "stations.sqlite", view)
+
+
+def make_elasticsearch(request: pytest.FixtureRequest) -> Maker:
+    """Over one cluster, whatever the folder: that is made for tests which copy it."""
+    url, prefix = request.getfixturevalue("elasticsearch_url"), request.getfixturevalue("index_prefix")
+
+    def make(folder: Path, view: AvailabilityView) -> StationIndex:
+        folder.mkdir(parents=True, exist_ok=True)
+        return ElasticsearchIndex([url], view, prefix)
+
+    return make
+
+
+MAKERS = {"embedded": make_embedded, "elasticsearch": make_elasticsearch}
+HERE = Point(lon=121.5, lat=31.2)
+"""Where `build_station` puts stations."""
+
+EVERYWHERE = Area(box=BoundingBox(west=-180, south=-90, east=180, north=90))
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def maker(request: pytest.FixtureRequest) -> Maker:
+    """Make an index over the storage in a folder."""
+    return MAKERS[request.param](request)
+
+
+@pytest.fixture
+def view() -> PlainView:
+    """What is known live; a test tells it more."""
+    return PlainView()
+
+
+@pytest.fixture
+def make_index(maker: Maker, tmp_path: Path, view: PlainView) -> Callable[[], StationIndex]:
+    """Make an index over the same storage each time, as a process that starts does."""
+    return lambda: maker(tmp_path / "index", view)
+
+
+@pytest.fixture
+async def index(make_index: Callable[[], StationIndex]) -> AsyncIterator[StationIndex]:
+    """An open index without stations."""
+    index = make_index()
+    await index.open()
+    yield index
+    await index.close()
+
+
+def ids(*numbers: int, feed: str = "teld") -> list[str]:
+    return [f"{feed}:{PARTY}:{number:06d}" for number in numbers]
+
+
+def stations(*numbers: int, **changes: Any) -> list[Station]:
+    return [build_station(number, **changes) for number in numbers]
+
+
+async def replace(
+    index: StationIndex, statement: Sequence[Station], feed: str = "teld", *, remove_missing: bool = True
+) -> ReplaceSummary:
+    replacement = await index.open_replacement(feed)
+    await replacement.add(statement)
+    return await replacement.commit(remove_missing=remove_missing)
+
+
+async def search(
+    index: StationIndex,
+    where: Near | Area = EVERYWHERE,
+    *,
+    first: int = 100,
+    after: Position | None = None,
+    at: float = NOON,
+    **wanted: Any,
+) -> SearchPage:
+    return await index.search(Search(where=where, filter=StationFilter(**wanted), first=first, at=at, after=after))
+
+
+async def found(index: StationIndex, where: Near | Area = EVERYWHERE, *, at: float = NOON, **wanted: Any) -> list[str]:
+    page = await search(index, where, at=at, **wanted)
+    assert page.total_count == len(page.hits) and not page.has_next
+    return [hit.station_id for hit in page.hits]
+
+
+async def local_ids(index: StationIndex, feed: str = "teld", page_size: int = 2) -> list[str]:
+    return [local_id async for page in index.list_station_local_ids(feed, page_size) for local_id in page]
+
+
+async def everything(index: StationIndex, known: Sequence[str], feeds: Sequence[str] = ("teld",)) -> Any:
+    """All that an index says about some ids."""
+    evses = [f"{station_id}-1" for station_id in known]
+    return (
+        await search(index),
+        await search(index, Near(center=HERE, radius_m=50_000)),
+        await index.find_stations(known),
+        await index.find_station_of_evse(evses),
+        [await local_ids(index, feed) for feed in feeds],
+        await index.count_stations(),
+        await index.list_operators(),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- replacements
+
+
+async def test_nothing_of_a_replacement_is_seen_before_its_commit(index: StationIndex) -> None:
+    await replace(index, stations(1, 2))
+    before = await everything(index, ids(1, 2, 3))
+    replacement = await index.open_replacement("teld")
+    await replacement.add([build_station(1, name="changed"), build_station(3)])
+    assert await everything(index, ids(1, 2, 3)) == before
+    assert await replacement.commit(remove_missing=True) == ReplaceSummary(indexed=2, changed=2, removed=1)
+    assert await index.find_stations(ids(1, 2, 3)) == [build_station(1, name="changed"), None, build_station(3)]
+    assert await found(index) == ids(1, 3)
+    assert await index.find_station_of_evse([f"{one}-1" for one in ids(1, 2, 3)]) == [ids(1)[0], None, ids(3)[0]]
+    assert await local_ids(index) == ["000001", "000003"]
+    assert await index.count_stations() == {"teld": 2}
+
+
+async def test_searches_see_a_commit_in_one_step(index: StationIndex) -> None:
+    numbers = range(1, 301)
+    await replace(index, stations(*numbers, name="before"))
+    replacement = await index.open_replacement("teld")
+    await replacement.add(stations(*numbers, name="after"))
+    commit = asyncio.create_task(replacement.commit(remove_missing=True))
+    seen = []
+    while not commit.done():
+        seen += [(text, (await search(index, text=text)).total_count) for text in ("before", "after")]
+        await asyncio.sleep(0.001)
+    assert (await commit).changed == 300
+    assert {count for _, count in seen} == {0, 300}, "never a part of it"
+    assert (await search(index, text="before")).total_count == 0
+    assert (await search(index, text="after")).total_count == 300
+    last_before = max(place for place, one in enumerate(seen) if one == ("before", 300))
+    assert ("after", 300) not in seen[:last_before], "and never back"
+
+
+async def test_what_a_statement_does_not_mention_is_forgotten_only_with_remove_missing(index: StationIndex) -> None:
+    await replace(index, stations(1, 2, 3))
+    kept = await replace(index, stations(4), remove_missing=False)
+    assert kept == ReplaceSummary(indexed=1, changed=1, removed=0)
+    assert await found(index) == ids(1, 2, 3, 4)
+    removed = await replace(index, stations(2, 4), remove_missing=True)
+    assert removed == ReplaceSummary(indexed=2, changed=0, removed=2)
+    assert await found(index) == ids(2, 4)
+    nothing = await replace(index, [], remove_missing=False)
+    assert nothing == ReplaceSummary(indexed=0, changed=0, removed=0)
+    emptied = await replace(index, [])
+    assert emptied == ReplaceSummary(indexed=0, changed=0, removed=2)
+    assert await found(index) == []
+    assert await index.count_stations() == {}
+
+
+async def test_identical_stations_count_as_neither_changed_nor_removed(index: StationIndex) -> None:
+    statement = [build_station(1), build_station(2, name=None), build_station(3, evse_count=3)]
+    assert await replace(index, statement) == ReplaceSummary(indexed=3, changed=3, removed=0)
+    before = await everything(index, ids(1, 2, 3))
+    assert await replace(index, statement[::-1]) == ReplaceSummary(indexed=3, changed=0, removed=0)
+    assert await index.upsert_stations("teld", statement) == ReplaceSummary(indexed=3, changed=0, removed=0)
+    assert await everything(index, ids(1, 2, 3)) == before
+    hardly = [*statement[:2], build_station(3, evse_count=3, remark="seen only in the station itself")]
+    assert await replace(index, hardly) == ReplaceSummary(indexed=3, changed=1, removed=0)
+    assert await index.find_stations(ids(3)) == hardly[2:]
+
+
+async def test_of_two_stations_with_one_id_the_later_wins(index: StationIndex) -> None:
+    replacement = await index.open_replacement("teld")
+    assert await replacement.count() == 0
+    await replacement.add([build_station(1, name="a"), build_station(2), build_station(1, name="b")])
+    assert await replacement.count() == 2
+    await replacement.add([build_station(2, name="c"), build_station(3)])
+    await replacement.add([])
+    assert await replacement.count() == 3
+    assert await replacement.commit(remove_missing=True) == ReplaceSummary(indexed=3, changed=3, removed=0)
+    winners = [build_station(1, name="b"), build_station(2, name="c"), build_station(3)]
+    assert await index.find_stations(ids(1, 2, 3)) == winners
+    summary = await index.upsert_stations("teld", [build_station(1, name="d"), build_station(1, name="e")])
+    assert summary == ReplaceSummary(indexed=1, changed=1, removed=0)
+    assert await index.find_stations(ids(1)) == [build_station(1, name="e")]
+
+
+async def test_the_later_wins_also_where_it_is_what_was_known_before(index: StationIndex) -> None:
+    known = stations(1, 2)
+    await replace(index, known)
+    replacement = await index.open_replacement("teld")
+    await replacement.add([build_station(1, name="for a moment"), known[1]])
+    await replacement.add([known[0], build_station(2, name="to stay")])
+    assert await replacement.commit(remove_missing=True) == ReplaceSummary(indexed=2, changed=1, removed=0)
+    assert await index.find_stations(ids(1, 2)) == [known[0], build_station(2, name="to stay")]
+
+
+FOREIGNERS = (
+    build_station(9, feed="star"),
+    build_station(9, id=f"star:{PARTY}:000009"),
+    build_station(9, feed="star", id=f"teld:{PARTY}:000009"),
+    build_station(9, feed="teld2"),
+    build_station(9, id="teld"),
+)
+
+
+@pytest.mark.parametrize("foreigner", FOREIGNERS, ids=lambda station: f"{station.feed}-{station.id}")
+async def test_a_station_of_another_feed_is_refused_with_all_that_came_with_it(
+    index: StationIndex, foreigner: Station
+) -> None:
+    replacement = await index.open_replacement("teld")
+    await replacement.add(stations(1))
+    with pytest.raises(ValueError, match="feed"):
+        await replacement.add([*stations(*range(2, 1_200)), foreigner])
+    with pytest.raises(ValueError, match="feed"):
+        await index.upsert_stations("teld", [build_station(3), foreigner])
+    assert await replacement.count() == 1
+    await replacement.add(stations(4))
+    await replacement.commit(remove_missing=True)
+    assert await found(index) == ids(1, 4)
+    assert await index.count_stations() == {"teld": 2}
+
+
+async def test_an_aborted_replacement_leaves_no_trace(index: StationIndex) -> None:
+    await replace(index, stations(1, 2))
+    before = await everything(index, ids(1, 2, 3))
+    replacement = await index.open_replacement("teld")
+    await replacement.add([build_station(1, name="changed"), build_station(2), build_station(3)])
+    await replacement.abort()
+    await replacement.abort()
+    assert await everything(index, ids(1, 2, 3)) == before
+    assert await replace(index, stations(1, 2)) == ReplaceSummary(indexed=2, changed=0, removed=0)
+
+
+async def is_ended(index: StationIndex, replacement: Any, known: Sequence[str]) -> bool:
+    before = await everything(index, known)
+    with pytest.raises(UnavailableError):
+        await replacement.add(stations(7))
+    with pytest.raises(UnavailableError):
+        await replacement.count()
+    with pytest.raises(UnavailableError):
+        await replacement.commit(remove_missing=True)
+    await replacement.abort()
+    return bool(await everything(index, known) == before)
+
+
+async def test_a_replacement_that_ended_changes_nothing_any_more(index: StationIndex) -> None:
+    committed = await index.open_replacement("teld")
+    await committed.add(stations(1, 2))
+    await committed.commit(remove_missing=True)
+    assert await is_ended(index, committed, ids(1, 2, 7))
+    aborted = await index.open_replacement("teld")
+    await aborted.add(stations(3))
+    await aborted.abort()
+    assert await is_ended(index, aborted, ids(1, 2, 3, 7))
+
+
+async def test_a_new_replacement_drops_an_older_open_one_of_the_feed(index: StationIndex) -> None:
+    await replace(index, stations(1))
+    older = await index.open_replacement("teld")
+    await older.add(stations(1, 2))
+    newer = await index.open_replacement("teld")
+    assert await newer.count() == 0
+    await newer.add(stations(1, 3))
+    assert await is_ended(index, older, ids(1, 2, 3, 7))
+    assert await newer.count() == 2
+    assert await newer.commit(remove_missing=True) == ReplaceSummary(indexed=2, changed=1, removed=0)
+    assert await found(index) == ids(1, 3)
+
+
+async def test_replacements_of_different_feeds_do_not_meet(index: StationIndex) -> None:
+    await replace(index, stations(1, feed="star"), "star")
+    one = await index.open_replacement("teld")
+    other = await index.open_replacement("star")
+    await one.add(stations(1, 2))
+    await other.add(stations(2, 3, feed="star"))
+    assert (await one.count(), await other.count()) == (2, 2)
+    assert await one.commit(remove_missing=True) == ReplaceSummary(indexed=2, changed=2, removed=0)
+    assert await found(index) == [*ids(1, feed="star"), *ids(1, 2)]
+    assert await other.commit(remove_missing=True) == ReplaceSummary(indexed=2, changed=2, removed=1)
+    assert await found(index) == [*ids(2, 3, feed="star"), *ids(1, 2)]
+
+
+@pytest.mark.parametrize("is_changed_back", [False, True])
+async def test_a_statement_holds_although_its_stations_were_changed_meanwhile(
+    index: StationIndex, is_changed_back: bool
+) -> None:
+    known = stations(1, 2, 3)
+    await replace(index, known)
+    replacement = await index.open_replacement("teld")
+    await replacement.add([known[0], known[1], build_station(3, name="new")])
+    await index.upsert_stations("teld", [build_station(1, name="meanwhile"), build_station(3, name="new")])
+    if is_changed_back:
+        await index.upsert_stations("teld", [known[0]])
+    summary = await replacement.commit(remove_missing=True)
+    assert summary == ReplaceSummary(indexed=3, changed=0 if is_changed_back else 1, removed=0)
+    assert await index.find_stations(ids(1, 2, 3)) == [known[0], known[1], build_station(3, name="new")]
+    assert await found(index, text="充电站") == ids(1, 2)
+
+
+async def test_a_statement_holds_although_its_feed_was_removed_meanwhile(index: StationIndex) -> None:
+    known = stations(1, 2)
+    await replace(index, known)
+    replacement = await index.open_replacement("teld")
+    await replacement.add(known)
+    assert await index.remove_feed("teld") == 2
+    assert await index.find_stations(ids(1, 2)) == [None, None]
+    assert await replacement.commit(remove_missing=True) == ReplaceSummary(indexed=2, changed=2, removed=0)
+    assert await index.find_stations(ids(1, 2)) == known
+    assert await found(index) == ids(1, 2)
+
+
+async def test_many_statements_one_after_the_other_leave_only_the_last(index: StationIndex) -> None:
+    random = Random(4)
+    for _ in range(12):
+        numbers = random.sample(range(1, 40), 25)
+        statement = {number: build_station(number, name=random.choice("ab")) for number in numbers}
+        for part in (numbers[:10], numbers[10:]):
+            await index.upsert_stations("teld", [statement[number] for number in random.sample(part, 5)])
+        await replace(index, list(statement.values()))
+        expected = [statement.get(number) for number in range(1, 40)]
+        assert await index.find_stations(ids(*range(1, 40))) == expected
+        for text in "ab":
+            named = [number for number in sorted(numbers) if statement[number].name == text]
+            assert await found(index, text=text) == ids(*named)
+
+
+# ---------------------------------------------------------------------------------------------------- changes, by id
+
+
+async def test_upserting_adds_and_changes_and_keeps_all_others(index: StationIndex) -> None:
+    await replace(index, stations(1, 2))
+    summary = await index.upsert_stations("teld", [build_station(2, name="changed"), *stations(3, 1)])
+    assert summary == ReplaceSummary(indexed=3, changed=2, removed=0)
+    assert await index.find_stations(ids(1, 2, 3)) == [build_station(1), build_station(2, name="changed"), *stations(3)]
+    assert await found(index) == ids(1, 2, 3)
+    nothing = await index.upsert_stations("teld", [])
+    assert nothing == ReplaceSummary(indexed=0, changed=0, removed=0)
+    assert await found(index) == ids(1, 2, 3)
+
+
+async def test_a_station_that_moves_is_found_only_where_it_is_now(index: StationIndex) -> None:
+    away = Point(lon=-0.1, lat=51.5)
+    await replace(index, stations(1, 2))
+    await index.upsert_stations("teld", [build_station(2, location=away)])
+    assert await found(index, Near(center=HERE, radius_m=1_000)) == ids(1)
+    assert await found(index, Near(center=away, radius_m=1_000)) == ids(2)
+
+
+async def test_removing_a_feed_forgets_its_stations_and_no_others(index: StationIndex) -> None:
+    for feed in ("teld", "tel", "teld2", "teld-x"):
+        await replace(index, stations(1, 2, feed=feed), feed)
+    assert await index.count_stations() == {"teld": 2, "tel": 2, "teld2": 2, "teld-x": 2}
+    assert await index.remove_feed("teld") == 2
+    assert await index.remove_feed("teld") == 0
+    assert await index.remove_feed("never heard of") == 0
+    assert await index.count_stations() == {"tel": 2, "teld2": 2, "teld-x": 2}
+    assert await index.find_stations([*ids(1), *ids(1, feed="tel")]) == [None, *stations(1, feed="tel")]
+    assert await local_ids(index) == []
+    assert await local_ids(index, "tel") == ["000001", "000002"]
+    assert (await search(index)).total_count == 6
+    await replace(index, stations(3))
+    assert await index.count_stations() == {"teld": 1, "tel": 2, "teld2": 2, "teld-x": 2}
+
+
+async def test_stations_are_found_by_id_as_they_were_stated(index: StationIndex) -> None:
+    random = Random(1)
+    spot = Point(lon=0.125, lat=-45.5)
+    statement = [random_station(random, number, feed="teld", location=spot) for number in range(60)]
+    await replace(index, statement)
+    assert await index.find_stations([station.id for station in statement]) == statement
+
+
+async def test_stations_are_found_in_the_order_asked_for_and_none_where_there_is_none(index: StationIndex) -> None:
+    await replace(index, stations(1, 2))
+    one, two = stations(1, 2)
+    assert await index.find_stations(ids(2, 9, 1, 2, 9)) == [two, None, one, two, None]
+    assert await index.find_stations([]) == []
+    strange = ["", "teld", f"{one.id} ", one.id.upper(), f"{one.id}\0", "\ud800", f"teld:{PARTY}:%"]
+    assert await index.find_stations([*strange, one.id]) == [*[None] * len(strange), one]
+
+
+async def test_ids_are_told_apart_whatever_characters_they_hold(index: StationIndex) -> None:
+    locals_ = ["x", "x\0y", "x y", "x:y", "X", "电", "\u00e9", "e\u0301", "'x\"", "x%", "x_"]
+    statement = [
+        build_station(number, id=f"teld:{PARTY}:{local}", local_id=local) for number, local in enumerate(locals_)
+    ]
+    replacement = await index.open_replacement("teld")
+    for station in statement:
+        await replacement.add([station])
+    assert await replacement.count() == len(statement)
+    await replacement.commit(remove_missing=True)
+    assert await index.find_stations([station.id for station in statement]) == statement
+    assert await found(index) == sorted(station.id for station in statement)
+    assert sorted(await local_ids(index)) == sorted(locals_)
+
+
+async def test_an_evse_leads_to_its_station(index: StationIndex) -> None:
+    first, second = build_station(1, evse_count=2), build_station(2, evse_count=3, location=None, published=False)
+    await replace(index, [first, second])
+    asked = [second.evses[2].id, "teld:x:nothing", first.evses[0].id, second.evses[2].id, first.id, ""]
+    assert await index.find_station_of_evse(asked) == [second.id, None, first.id, second.id, None, None]
+    assert await index.find_station_of_evse([]) == []
+    moved = msgspec.structs.replace(first, evses=(*first.evses, second.evses[2]))
+    left = msgspec.structs.replace(second, evses=second.evses[:2])
+    await index.upsert_stations("teld", [moved, left])
+    assert await index.find_station_of_evse([second.evses[2].id, second.evses[1].id]) == [first.id, second.id]
+    await replace(index, [left])
+    assert await index.find_station_of_evse([second.evses[2].id, second.evses[1].id]) == [None, second.id]
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 3, 5, 100])
+async def test_local_ids_are_listed_in_pages_each_once_and_in_a_stable_order(
+    index: StationIndex, page_size: int
+) -> None:
+    own = {f"teld:{PARTY}:{name}": f" {name} as written" for name in ("B", "a", "电", "b:c", "10")}
+    await replace(index, [build_station(1, id=one, local_id=local) for one, local in own.items()])
+    await replace(index, stations(1, 2, feed="teld2"), "teld2")
+    pages = [page async for page in index.list_station_local_ids("teld", page_size)]
+    assert all(0 < len(page) <= page_size for page in pages)
+    assert sorted(local_id for page in pages for local_id in page) == sorted(own.values())
+    assert pages == [page async for page in index.list_station_local_ids("teld", page_size)]
+    assert [page async for page in index.list_station_local_ids("tel", page_size)] == []
+
+
+async def test_operators_are_listed_by_id_and_saved_over_older_ones(index: StationIndex) -> None:
+    assert await index.list_operators() == []
+    b, a, other = build_operator("B"), build_operator("A", website="https://a.example"), build_operator(feed="star")
+    await index.save_operators([b, a])
+    await index.save_operators([])
+    await index.save_operators([other])
+    assert await index.list_operators() == [other, a, b]
+    renamed = build_operator("B", name="特来电")
+    await index.save_operators([renamed])
+    await index.remove_feed("star")
+    assert await index.list_operators() == [other, a, renamed]
+
+
+# ------------------------------------------------------------------------------------------------- what is searchable
+
+UNSEARCHABLE = (
+    {"published": False},
+    {"presence": Presence.REMOVED},
+    {"location": None},
+    {"location": Point(lon=200.0, lat=31.2)},
+    {"location": Point(lon=121.5, lat=90.001)},
+)
+
+
+@pytest.mark.parametrize("changes", UNSEARCHABLE, ids=repr)
+async def test_what_may_not_be_searched_is_found_by_id_only(index: StationIndex, changes: dict[str, Any]) -> None:
+    hidden = build_station(1, **changes)
+    await replace(index, [hidden, build_station(2)])
+    for where in (EVERYWHERE, Near(center=HERE, radius_m=20_100_000)):
+        assert await found(index, where) == ids(2)
+        assert await found(index, where, connector_types=frozenset({ConnectorType.GBT_DC})) == ids(2)
+        assert await found(index, where, text="充电站") == ids(2)
+    assert await index.find_stations(ids(1)) == [hidden]
+    assert await index.find_station_of_evse([hidden.evses[0].id]) == ids(1)
+    assert await local_ids(index) == ["000001", "000002"]
+    assert await index.count_stations() == {"teld": 2}
+    await index.upsert_stations("teld", [build_station(1), build_station(2, **changes)])
+    assert await found(index) == ids(1)
+
+
+@pytest.mark.parametrize("presence", [presence for presence in Presence if presence is not Presence.REMOVED])
+async def test_a_station_that_does_not_operate_is_found_but_by_no_evse(index: StationIndex, presence: Presence) -> None:
+    await replace(index, [build_station(1, presence=presence)])
+    assert await found(index) == ids(1)
+    expected = [] if presence in NOT_OPERATING else ids(1)
+    assert await found(index, connector_types=frozenset({ConnectorType.GBT_DC})) == expected
+    assert await found(index, min_power_w=1) == expected
+
+
+# ------------------------------------------------------------------------------------------------------------ filters
+
+DC, AC = ConnectorType.GBT_DC, ConnectorType.GBT_AC
+
+
+def evses_of(number: int, *evses: dict[str, Any]) -> Station:
+    station_id = ids(number)[0]
+    return build_station(
+        number, evses=tuple(build_evse(station_id, place, **changes) for place, changes in enumerate(evses, 1))
+    )
+
+
+def plug(kind: ConnectorType, max_power_w: int | None) -> Any:
+    return build_connector(type=kind, max_power_w=max_power_w)
+
+
+EVSES = (
+    evses_of(1, {"connectors": (plug(DC, 120_000),)}),
+    evses_of(2, {"connectors": (plug(DC, 60_000),)}, {"connectors": (plug(AC, 7_000),)}),
+    evses_of(3, {"connectors": (plug(DC, 30_000), plug(AC, 120_000))}),
+    evses_of(4, {"connectors": (plug(DC, None),)}),
+    evses_of(5),
+    evses_of(6, {"connectors": ()}),
+    evses_of(7, {"connectors": (plug(DC, 120_000),), "presence": Presence.TEMPORARILY_CLOSED}),
+    evses_of(8, {"connectors": (plug(DC, 120_000),)}),  # held
+    evses_of(9, {"connectors": (plug(DC, 120_000),)}),  # stale at NOON + 30
+    evses_of(10, {"connectors": (plug(DC, 120_000),)}),  # observed 300 s ago
+    evses_of(11, {"connectors": (plug(DC, 120_000),)}),  # no status
+    evses_of(12, {"connectors": (plug(ConnectorType.UNKNOWN, 0),)}),
+)
+STATUSES = (
+    build_status(EVSES[0].evses[0].id),
+    build_status(EVSES[1].evses[0].id, Availability.CHARGING),
+    build_status(EVSES[1].evses[1].id),
+    build_status(EVSES[2].evses[0].id),
+    build_status(EVSES[3].evses[0].id),
+    build_status(EVSES[5].evses[0].id),
+    build_status(EVSES[6].evses[0].id),
+    build_status(EVSES[7].evses[0].id),
+    build_status(EVSES[8].evses[0].id, stale_after=NOON + 30),
+    build_status(EVSES[9].evses[0].id, observed_at=NOON - 300),
+    build_status(EVSES[11].evses[0].id, Availability.UNKNOWN),
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "at", "expected"),
+    [
+        ({}, NOON, range(1, 13)),
+        ({"connector_types": {DC}}, NOON, [1, 2, 3, 4, 8, 9, 10, 11]),
+        ({"connector_types": {AC}}, NOON, [2, 3]),
+        ({"connector_types": {DC, AC}}, NOON, [1, 2, 3, 4, 8, 9, 10, 11]),
+        ({"connector_types": {ConnectorType.UNKNOWN}}, NOON, [12]),
+        ({"connector_types": {ConnectorType.MCS}}, NOON, []),
+        ({"min_power_w": 0}, NOON, [1, 2, 3, 8, 9, 10, 11, 12]),
+        ({"min_power_w": 60_000}, NOON, [1, 2, 3, 8, 9, 10, 11]),
+        ({"min_power_w": 60_001}, NOON, [1, 3, 8, 9, 10, 11]),
+        ({"min_power_w": 120_001}, NOON, []),
+        ({"min_power_w": 2**40}, NOON, []),
+        # type and power on the same connector
+        ({"connector_types": {DC}, "min_power_w": 60_000}, NOON, [1, 2, 8, 9, 10, 11]),
+        ({"connector_types": {AC}, "min_power_w": 7_001}, NOON, [3]),
+        # and the status on the same Evse
+        ({"available_now": True}, NOON, [1, 2, 3, 4, 6, 9, 10]),
+        ({"available_now": True, "connector_types": {DC}}, NOON, [1, 3, 4, 9, 10]),
+        ({"available_now": True, "connector_types": {AC}}, NOON, [2, 3]),
+        ({"available_now": True, "min_power_w": 7_001}, NOON, [1, 3, 9, 10]),
+        ({"available_now": True, "connector_types": {DC}, "min_power_w": 60_000}, NOON, [1, 9, 10]),
+        ({"available_now": True}, NOON + 29.9, [1, 2, 3, 4, 6, 9, 10]),
+        ({"available_now": True}, NOON + 30, [1, 2, 3, 4, 6, 10]),
+        ({"available_now": True}, NOON + 600, []),
+        ({"available_now": True, "max_status_age_s": 299.9}, NOON, [1, 2, 3, 4, 6, 9]),
+        ({"available_now": True, "max_status_age_s": 300.0}, NOON, [1, 2, 3, 4, 6, 9, 10]),
+        # an age alone asks for any status, held or not
+        ({"max_status_age_s": 0.0}, NOON, [1, 2, 3, 4, 6, 8, 9, 12]),
+        ({"max_status_age_s": 300.0}, NOON, [1, 2, 3, 4, 6, 8, 9, 10, 12]),
+        ({"max_status_age_s": 300.0}, NOON + 30, [1, 2, 3, 4, 6, 8, 12]),
+        ({"max_status_age_s": 1e9}, NOON + 600, []),
+        ({"max_status_age_s": 10.0, "connector_types": {DC}, "min_power_w": 60_000}, NOON, [1, 2, 8, 9]),
+    ],
+)
+@pytest.mark.parametrize("where", [EVERYWHERE, Near(center=HERE, radius_m=0)], ids=["area", "near"])
+async def test_one_single_evse_has_to_be_all_that_is_wanted(
+    index: StationIndex, view: PlainView, where: Near | Area, wanted: dict[str, Any], at: float, expected: Sequence[int]
+) -> None:
+    view.tell(STATUSES[:5])
+    await replace(index, EVSES)
+    view.tell(STATUSES[5:], held=[EVSES[7].evses[0].id])
+    assert await found(index, where, at=at, **wanted) == ids(*expected)
+
+
+async def test_what_is_free_is_what_is_free_at_the_moment_of_the_search(index: StationIndex, view: PlainView) -> None:
+    await replace(index, stations(1))
+    evse_id = build_station(1).evses[0].id
+    assert await found(index, available_now=True) == []
+    view.tell([build_status(evse_id)])
+    assert await found(index, available_now=True) == ids(1)
+    view.tell(held=[evse_id])
+    assert await found(index, available_now=True) == []
+    view.tell([build_status(evse_id, Availability.CHARGING)])
+    assert await found(index, max_status_age_s=5.0) == ids(1)
+
+
+async def test_operators_access_and_hidden_feeds_choose_stations(index: StationIndex) -> None:
+    await replace(index, [build_station(1), build_station(2, operator_id="teld:x", access=Access.PRIVATE)])
+    await replace(index, [build_station(3, feed="star", access=Access.UNKNOWN)], "star")
+    three = ids(3, feed="star")
+    assert await found(index, operator_ids={f"teld:{PARTY}"}) == ids(1)
+    assert await found(index, operator_ids={"teld:x", f"star:{PARTY}", "teld:nobody"}) == [*three, *ids(2)]
+    assert await found(index, operator_ids={"teld:nobody"}) == []
+    assert await found(index, access={Access.PUBLIC}) == ids(1)
+    assert await found(index, access={Access.UNKNOWN, Access.PRIVATE}) == [*three, *ids(2)]
+    assert await found(index, access={Access.TEST}) == []
+    assert await found(index, hidden_feeds={"teld"}) == three
+    assert await found(index, hidden_feeds={"star", "never heard of"}) == ids(1, 2)
+    assert await found(index, hidden_feeds={"star", "teld"}) == []
+    assert await found(index, operator_ids={"teld:x"}, access={Access.PUBLIC}) == []
+    assert await found(index, operator_ids={"teld:x"}, access={Access.PRIVATE}, min_power_w=1) == ids(2)
+
+
+TEXTS = (
+    build_station(1, name="特来电 虹桥（火车站）", address=Address(text="上海市闵行区申贵路1500号", city="上海市")),
+    build_station(2, name="Straße des 17. Juni", address=Address(city="Berlin", region="Brandenburg")),
+    build_station(3, name="ＡＢＣ ｃｈａｒｇｅ", address=Address(text="10 Downing St", postal_code="SW1A 2AA")),
+    build_station(4, name=None, address=Address()),
+    build_station(5, name="ΟΔΟΣ Café", address=Address(text="É 1")),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("特来电", [1]),
+        ("来", [1]),
+        ("虹桥(火车站)", [1]),
+        ("闵行 火车", [1]),
+        ("闵行　火车", [1]),
+        ("1500 虹桥\t申贵路", [1]),
+        ("虹桥 Berlin", []),
+        ("STRASSE", [2]),
+        ("straße", [2]),
+        ("berlin brandenburg", [2]),
+        ("17.", [2]),
+        ("abc", [3]),
+        ("ａＢc CHARGE", [3]),
+        ("sw1a", [3]),
+        ("abccharge", []),
+        ("charge10", []),
+        ("οδος", [5]),
+        ("ΟΔΟΣ", [5]),
+        ("café", [5]),
+        ("CAFÉ", [5]),
+        ("1", [1, 2, 3, 5]),
+        ("1 1 1", [1, 2, 3, 5]),
+        ("", [1, 2, 3, 4, 5]),
+        (" \t\u3000", [1, 2, 3, 4, 5]),
+        ("%", []),
+        ("_", []),
+        ("*", []),
+        ("\\", []),
+        ("\0", []),
+        ("\ud800", []),
+    ],
+)
+async def test_every_word_is_part_of_the_name_or_the_address(
+    index: StationIndex, text: str, expected: Sequence[int]
+) -> None:
+    await replace(index, TEXTS)
+    assert await found(index, text=text) == ids(*expected)
+    assert await found(index, Near(center=HERE, radius_m=0), text=text) == ids(*expected)
+
+
+# NOON is Tuesday 00:00 in Beijing and Monday 17:00 in Berlin.
+MONDAY_LATE = OpeningHours(weekly=(Period(day=1, start_min=960, end_min=1_440),))
+MONDAY_OVER_MIDNIGHT = OpeningHours(weekly=(Period(day=1, start_min=1_320, end_min=1_500),))
+TUESDAY = OpeningHours(weekly=(Period(day=2, start_min=0, end_min=1),))
+CLOSED_BEFORE = SpecialPeriod(start=NOON - 9, end=NOON + 0.5, open=False)
+HOURS = (
+    build_station(1),
+    build_station(2, hours=OpeningHours(always_open=True), time_zone=None),
+    build_station(3, hours=OpeningHours(always_open=False)),
+    build_station(4, hours=MONDAY_LATE),
+    build_station(5, hours=MONDAY_LATE, time_zone="Europe/Berlin"),
+    build_station(6, hours=MONDAY_OVER_MIDNIGHT),
+    build_station(7, hours=TUESDAY),
+    build_station(8, hours=TUESDAY, time_zone=None),
+    build_station(9, hours=TUESDAY, time_zone="Mars/Olympus"),
+    build_station(10, hours=OpeningHours(always_open=True, exceptions=(CLOSED_BEFORE,))),
+    build_station(11, hours=OpeningHours(exceptions=(SpecialPeriod(start=NOON + 0.5, end=NOON + 90, open=True),))),
+)
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        (NOON - 60, [2, 4, 5, 6, 10]),
+        (NOON - 0.001, [2, 4, 5, 6]),
+        (NOON, [2, 5, 6, 7]),
+        (NOON + 0.5, [2, 5, 6, 7, 10, 11]),
+        (NOON + 59.999, [2, 5, 6, 7, 10, 11]),
+        (NOON + 60, [2, 5, 6, 10, 11]),
+        (NOON + 90, [2, 5, 6, 10]),
+        (NOON + 3_600, [2, 5, 10]),
+    ],
+)
+async def test_open_now_asks_for_stations_known_to_be_open(
+    index: StationIndex, at: float, expected: Sequence[int]
+) -> None:
+    await replace(index, HOURS)
+    assert await found(index, at=at, open_now=True) == ids(*expected)
+    assert await found(index, at=at, open_now=True, text="充电站", min_power_w=1) == ids(*expected)
+
+
+async def test_all_criteria_must_hold(index: StationIndex, view: PlainView) -> None:
+    hours = OpeningHours(always_open=True)
+    whole = build_station(1, hours=hours, name="whole")
+    view.tell([build_status(evse_id=f"{one}-1") for one in ids(*range(1, 9))])
+    lacking = [
+        build_station(2, name="whole"),
+        build_station(3, hours=hours, name="other"),
+        build_station(4, hours=hours, name="whole", access=Access.TEST),
+        build_station(5, hours=hours, name="whole", operator_id="teld:x"),
+        build_station(6, hours=hours, name="whole", evses=()),
+        build_station(7, hours=hours, name="whole", location=Point(lon=121.6, lat=31.2)),
+        build_station(9, hours=hours, name="whole"),  # no status
+    ]
+    await replace(index, [whole, *lacking])
+    wanted: dict[str, Any] = {
+        "open_now": True,
+        "text": "whole",
+        "access": {Access.PUBLIC},
+        "operator_ids": {whole.operator_id},
+        "available_now": True,
+        "connector_types": {DC},
+        "min_power_w": 50_000,
+        "max_status_age_s": 60.0,
+        "hidden_feeds": {"star"},
+    }
+    assert await found(index, Near(center=HERE, radius_m=5_000), **wanted) == ids(1)
+
+
+# ---------------------------------------------------------------------------------------------------------- geometry
+
+
+async def test_the_nearest_comes_first_and_ties_go_by_id(index: StationIndex) -> None:
+    spots = {3: (121.5, 31.2), 1: (121.51, 31.2), 9: (121.5, 31.2), 4: (121.49, 31.2), 2: (121.5, 31.25)}
+    await replace(index, [build_station(number, location=Point(lon=x, lat=y)) for number, (x, y) in spots.items()])
+    page = await search(index, Near(center=HERE, radius_m=100_000))
+    distances = {number: distance_m(HERE.lon, HERE.lat, *spot) for number, spot in spots.items()}
+    assert distances[1] == distances[4], "east and west are as far"
+    assert page.hits == tuple(Hit(ids(number)[0], distances[number]) for number in (3, 9, 1, 4, 2))
+    assert (page.total_count, page.has_next) == (5, False)
+
+
+@pytest.mark.parametrize("lat", [31.2001, 31.25, 32.0, 60.0])
+async def test_the_radius_is_inclusive(index: StationIndex, lat: float) -> None:
+    await replace(index, [build_station(1, location=Point(lon=121.5, lat=lat))])
+    radius_m = distance_m(HERE.lon, HERE.lat, 121.5, lat)
+    assert await found(index, Near(center=HERE, radius_m=radius_m)) == ids(1)
+    assert await found(index, Near(center=HERE, radius_m=radius_m + 0.001)) == ids(1)
+    assert await found(index, Near(center=HERE, radius_m=radius_m - 0.001)) == []
+
+
+async def test_a_radius_of_nothing_finds_what_stands_on_the_point(index: StationIndex) -> None:
+    await replace(index, [build_station(1), build_station(2, location=Point(lon=121.5, lat=31.20001))])
+    assert await found(index, Near(center=HERE, radius_m=0)) == ids(1)
+
+
+ROUND_THE_WORLD = {
+    1: (179.999, 0.0),
+    2: (-179.999, 0.0),
+    3: (180.0, 0.0),
+    4: (-180.0, 0.0),
+    5: (0.0, 89.999),
+    6: (180.0, 89.999),
+    7: (77.0, 90.0),
+    8: (-100.0, -90.0),
+    9: (0.0, -89.999),
+    10: (10.0, 0.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("center", "radius_m", "expected"),
+    [
+        ((180.0, 0.0), 150.0, [3, 4, 1, 2]),
+        ((-179.999, 0.0), 250.0, [2, 3, 4, 1]),
+        ((-179.999, 0.0), 200.0, [2, 3, 4]),
+        ((12.0, 90.0), 112.0, [7, 5, 6]),
+        ((90.0, 89.999), 160.0, [7, 5, 6]),
+        ((0.0, 89.999), 223.0, [5, 7, 6]),
+        ((0.0, -89.9995), 60.0, [8, 9]),
+        ((10.0, 0.0), 20_100_000.0, None),
+    ],
+)
+async def test_a_circle_reaches_over_the_antimeridian_and_the_poles(
+    index: StationIndex, center: tuple[float, float], radius_m: float, expected: Sequence[int] | None
+) -> None:
+    statement = [build_station(number, location=Point(lon=x, lat=y)) for number, (x, y) in ROUND_THE_WORLD.items()]
+    await replace(index, statement)
+    hits = await found(index, Near(center=Point(lon=center[0], lat=center[1]), radius_m=radius_m))
+    if expected is None:
+        assert sorted(hits) == ids(*sorted(ROUND_THE_WORLD))
+    else:
+        assert hits == ids(*expected)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((-180, -90, 180, 90), range(1, 11)),
+        ((10, 0, 10, 0), [10]),
+        ((9, -1, 9.999, 1), []),
+        ((0, 0, 10, 90), [5, 10]),
+        ((179, -1, -179, 1), [1, 2, 3, 4]),
+        ((179.9995, -1, -179.9995, 1), [3, 4]),
+        ((77, 89, 180, 90), [6, 7]),
+        ((-180, -90, 180, -89.999), [8, 9]),
+        ((20, -1, 5, 1), [1, 2, 3, 4]),
+        ((0, 1, 20, -1), []),
+    ],
+)
+async def test_a_box_holds_its_edges_and_may_cross_the_antimeridian(
+    index: StationIndex, box: tuple[float, float, float, float], expected: Sequence[int]
+) -> None:
+    statement = [build_station(number, location=Point(lon=x, lat=y)) for number, (x, y) in ROUND_THE_WORLD.items()]
+    await replace(index, statement)
+    west, south, east, north = box
+    page = await search(index, Area(box=BoundingBox(west=west, south=south, east=east, north=north)))
+    assert page.hits == tuple(Hit(station_id, None) for station_id in ids(*expected))
+
+
+def square(west: float, south: float, east: float, north: float) -> tuple[tuple[float, float], ...]:
+    return ((west, south), (east, south), (east, north), (west, north), (west, south))
+
+
+GRID = {10 * x + y: (float(x), float(y)) for x in range(1, 9) for y in range(9)}
+"""Station 10x + y stands at (x, y)."""
+
+
+@pytest.mark.parametrize(
+    ("polygons", "expected"),
+    [
+        pytest.param([[square(1, 1, 2, 2)]], [11, 12, 21, 22], id="edges included"),
+        pytest.param([[square(1, 1, 2, 2)[::-1]]], [11, 12, 21, 22], id="clockwise"),
+        pytest.param([[square(1, 1, 2, 2)[:-1]]], [11, 12, 21, 22], id="left open"),
+        pytest.param([[((1, 1), (3, 3), (1, 3), (1, 1))]], [11, 12, 13, 22, 23, 33], id="a slanting edge"),
+        pytest.param([[((1.1, 1.1), (1.9, 1.1), (1.5, 1.9), (1.1, 1.1))]], [], id="between stations"),
+        pytest.param([[square(1, 1, 3, 3), square(1.5, 1.5, 2.5, 2.5)]], [11, 12, 13, 21, 23, 31, 32, 33], id="hole"),
+        pytest.param([[square(1, 1, 3, 3), square(1, 1, 3, 3)]], [11, 12, 13, 21, 23, 31, 32, 33], id="hole's edges"),
+        pytest.param([[square(1, 1, 1.5, 1.5)], [square(8, 8, 9, 9)]], [11, 88], id="two"),
+        pytest.param([[square(1, 1, 3, 3), square(1, 1, 3, 3)], [square(2, 2, 2.5, 2.5)]], None, id="in a hole"),
+        pytest.param([[((1, 1), (3, 1), (1, 3), (3, 3), (1, 1))]], [11, 13, 21, 22, 23, 31, 33], id="crosses itself"),
+    ],
+)
+async def test_polygons_hold_their_edges_but_not_their_holes(
+    index: StationIndex, polygons: Any, expected: Sequence[int] | None
+) -> None:
+    await replace(index, [build_station(number, location=Point(lon=x, lat=y)) for number, (x, y) in GRID.items()])
+    where = Area(polygons=tuple(tuple(rings) for rings in polygons))
+    page = await search(index, where)
+    everything_in = [11, 12, 13, 21, 22, 23, 31, 32, 33] if expected is None else expected
+    assert page.hits == tuple(Hit(station_id, None) for station_id in ids(*everything_in))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_an_edge_of_more_than_half_a_turn_crosses_the_antimeridian(index: StationIndex, reverse: bool) -> None:
+    statement = [build_station(number, location=Point(lon=x, lat=y)) for number, (x, y) in ROUND_THE_WORLD.items()]
+    await replace(index, [*statement, build_station(11, location=Point(lon=-178.0, lat=0.0))])
+    ring = ((179.0, -1.0), (-177.0, -1.0), (-177.0, 1.0), (179.0, 1.0), (179.0, -1.0))
+    hole = ((-179.9995, -0.5), (179.9995, -0.5), (179.9995, 0.5), (-179.9995, 0.5), (-179.9995, -0.5))
+    if reverse:
+        ring, hole = ring[::-1], hole[::-1]
+    assert await found(index, Area(polygons=((ring,),))) == ids(1, 2, 3, 4, 11)
+    assert await found(index, Area(polygons=((ring, hole),))) == ids(1, 2, 11)
+
+
+# ------------------------------------------------------------------------------------------------------------- paging
+
+
+async def read_pages(index: StationIndex, where: Near | Area, first: int, **wanted: Any) -> list[SearchPage]:
+    pages, after = [], None
+    while True:
+        page = await search(index, where, first=first, after=after, **wanted)
+        pages.append(page)
+        if not page.has_next:
+            return pages
+        after = Position(page.hits[-1].distance_m or 0.0, page.hits[-1].station_id)
+
+
+@pytest.mark.parametrize("first", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("where", [EVERYWHERE, Near(center=HERE, radius_m=5_000)], ids=["area", "near"])
+async def test_pages_follow_each_other_and_all_tell_the_exact_count(
+    index: StationIndex, where: Near | Area, first: int
+) -> None:
+    random = Random(5)
+    spots = [Point(lon=121.5 + random.choice((0, 0.001, 0.002)), lat=31.2) for _ in range(20)]
+    statement = [build_station(number, location=spot) for number, spot in enumerate(spots)]
+    await replace(index, [*statement, build_station(99, name="not wanted")])
+    whole = await search(index, where, text="充电站")
+    assert whole.total_count == len(whole.hits) == 20
+    pages = await read_pages(index, where, first, text="充电站")
+    assert tuple(hit for page in pages for hit in page.hits) == whole.hits
+    assert all(page.total_count == 20 for page in pages)
+    assert all(len(page.hits) == first for page in pages[:-1])
+
+
+@pytest.mark.parametrize("where", [EVERYWHERE, Near(center=HERE, radius_m=5_000)], ids=["area", "near"])
+async def test_a_page_begins_after_a_position_whether_or_not_its_station_is_still_there(
+    index: StationIndex, where: Near | Area
+) -> None:
+    await replace(index, stations(1, 2, 4, 5))
+    for place, expected in ((0, [1, 2, 4, 5]), (1, [2, 4, 5]), (2, [4, 5]), (3, [4, 5]), (4, [5]), (5, []), (6, [])):
+        page = await search(index, where, after=Position(0.0, ids(place)[0]))
+        assert [hit.station_id for hit in page.hits] == ids(*expected)
+        assert (page.total_count, page.has_next) == (4, False)
+    strange = await search(index, where, after=Position(0.0, "\ud800"))
+    assert strange.hits == ()
+    last = await search(index, where, first=1, after=Position(0.0, ids(4)[0]))
+    assert (len(last.hits), last.has_next) == (1, False)
+
+
+async def test_a_position_between_two_distances_begins_with_the_farther(index: StationIndex) -> None:
+    farther = Point(lon=121.51, lat=31.2)
+    await replace(index, [build_station(1, location=farther), build_station(2), build_station(3, location=farther)])
+    where = Near(center=HERE, radius_m=5_000)
+    away = distance_m(HERE.lon, HERE.lat, farther.lon, farther.lat)
+    for after, expected in (
+        (Position(0.0, ids(1)[0]), [2, 1, 3]),
+        (Position(0.0, ids(2)[0]), [1, 3]),
+        (Position(0.001, ""), [1, 3]),
+        (Position(away - 0.001, ids(9)[0]), [1, 3]),
+        (Position(away, ids(0)[0]), [1, 3]),
+        (Position(away, ids(1)[0]), [3]),
+        (Position(away, ids(3)[0]), []),
+        (Position(away + 0.001, ""), []),
+    ):
+        page = await search(index, where, after=after)
+        assert [hit.station_id for hit in page.hits] == ids(*expected), after
+        assert page.total_count == 3
+
+
+async def test_an_empty_index_answers_everything_with_nothing(index: StationIndex) -> None:
+    for where in (EVERYWHERE, Near(center=HERE, radius_m=1e6), Area(polygons=((square(0, 0, 9, 9),),)), Area()):
+        page = await search(index, where, available_now=True, text="x", open_now=True, operator_ids={"a"})
+        assert page == SearchPage((), 0, has_next=False)
+    assert await index.count_stations() == {}
+    assert await local_ids(index) == []
+    assert await index.find_stations(ids(1)) == [None]
+    assert await index.find_station_of_evse(["teld:x:1"]) == [None]
+
+
+# ------------------------------------------------------------------------------------------------------------ restarts
+
+
+async def fill(index: StationIndex) -> None:
+    random = Random(2)
+    for feed in ("teld", "star"):
+        statement = [random_station(random, number, feed=feed, location=HERE) for number in range(50)]
+        await replace(index, statement, feed)
+    await index.upsert_stations("teld", [build_station(7, name="upserted")])
+    await replace(index, stations(1, 2, 3, feed="gone"), "gone")
+    await index.remove_feed("gone")
+    await index.save_operators([build_operator("a"), build_operator("b", feed="star")])
+
+
+ALL = [one for feed in ("teld", "star", "gone") for one in ids(*range(50), feed=feed)]
+
+
+async def test_a_restart_keeps_everything(make_index: Callable[[], StationIndex], view: PlainView) -> None:
+    first = make_index()
+    await first.open()
+    await fill(first)
+    left_open = await first.open_replacement("teld")
+    await left_open.add([build_station(1, name="never committed"), build_station(777)])
+    view.tell([build_status(f"{one}-1") for one in ALL])
+    before = await everything(first, [*ALL, *ids(777)], ("teld", "star", "gone"))
+    free = await found(first, available_now=True)
+    assert free
+    await first.close()
+    second = make_index()
+    await second.open()
+    assert await everything(second, [*ALL, *ids(777)], ("teld", "star", "gone")) == before
+    assert await found(second, available_now=True) == free
+    stated = [station for station in before[2] if station is not None and station.feed == "star"]
+    again = await replace(second, stated, "star")
+    await second.close()
+    assert again == ReplaceSummary(indexed=50, changed=0, removed=0)
+
+
+async def test_a_crash_leaves_what_was_committed_and_no_trace_of_what_was_not(
+    maker: Maker, tmp_path: Path, view: PlainView
+) -> None:
+    crashing = maker(tmp_path / "running", view)
+    await crashing.open()
+    await fill(crashing)
+    left_open = await crashing.open_replacement("teld")
+    await left_open.add([build_station(1, name="never committed"), build_station(777)])
+    expected = await everything(crashing, [*ALL, *ids(777)], ("teld", "star", "gone"))
+    shutil.copytree(tmp_path / "running", tmp_path / "as it stands")
+    await crashing.close()
+    restarted = maker(tmp_path / "as it stands", view)
+    await restarted.open()
+    assert await everything(restarted, [*ALL, *ids(777)], ("teld", "star", "gone")) == expected
+    replacement = await restarted.open_replacement("teld")
+    assert await replacement.count() == 0
+    await replacement.add(stations(777))
+    assert await replacement.commit(remove_missing=False) == ReplaceSummary(indexed=1, changed=1, removed=0)
+    await restarted.close()
