@@ -11,6 +11,7 @@ from functools import partial
 from http import HTTPStatus
 from random import random
 from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import urlencode
 
 import elastic_transport
 import msgspec
@@ -39,12 +40,13 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _RETRY_AFTER_S: Final = 2.0
 _CONNECTIONS_PER_NODE: Final = 32
-BULK_BYTES: Final = 4 * 2**20
-"""The most that one bulk request holds, but for one document."""
-_REQUESTS_IN_FLIGHT: Final = 2
+_BULK_BYTES: Final = 2**20 - 2**16
+"""Larger bodies are sent by aiohttp only with a warning, for they may hold up the event loop."""
+_REQUESTS_IN_FLIGHT: Final = 4
 _SHOWN: Final = 3
-_JSON: Final = {"accept": "application/json", "content-type": "application/json"}
-_LINES: Final = {"accept": "application/json", "content-type": "application/x-ndjson"}
+_TYPE: Final = "application/vnd.elasticsearch+{}; compatible-with=9"
+_JSON: Final = {"accept": _TYPE.format("json"), "content-type": _TYPE.format("json")}
+_LINES: Final = {"accept": _TYPE.format("json"), "content-type": _TYPE.format("x-ndjson")}
 
 
 class RefusedError(UnavailableError):
@@ -52,7 +54,8 @@ class RefusedError(UnavailableError):
 
     def __init__(self, status: int, kind: str, detail: str) -> None:
         """Keep what was answered."""
-        super().__init__(f"Elasticsearch answered {status} {kind}: {detail}")
+        retry_after_s = _RETRY_AFTER_S if status in _RETRIED else None
+        super().__init__(f"Elasticsearch answered {status} {kind}: {detail}", retry_after_s)
         self.status = status
         self.kind = kind
 
@@ -98,20 +101,25 @@ def answering() -> Iterator[None]:
     try:
         yield
     except elastic_transport.ApiError as error:
-        kind, detail = _reason(error.body)
-        raise RefusedError(error.meta.status, kind, detail) from error
-    except (elastic_transport.TransportError, msgspec.DecodeError) as error:
-        raise UnavailableError(f"Elasticsearch does not answer: {error}", _RETRY_AFTER_S) from error
+        raise _refused(error.meta.status, error.body) from error
+    except elastic_transport.TransportError as error:
+        # Its own text leaves out what happened once the error went through the transport.
+        problem = f"{type(error).__name__}: {error.message}"
+        raise UnavailableError(f"Elasticsearch does not answer: {problem}", _RETRY_AFTER_S) from error
+    except msgspec.DecodeError as error:
+        raise UnavailableError(f"Elasticsearch answers what cannot be read: {error}") from error
 
 
-def _reason(body: object) -> tuple[str, str]:
+def _refused(status: int, body: object) -> RefusedError:
     error: _Error | str = str(body)
     if isinstance(body, bytes):
         try:
             error = _error_decoder.decode(body).error
         except msgspec.DecodeError:
             error = body[:200].decode(errors="replace")
-    return (error.type, error.reason or "") if isinstance(error, _Error) else ("unknown", error)
+    if isinstance(error, _Error):
+        return RefusedError(status, error.type, error.reason or "")
+    return RefusedError(status, "unknown", error)
 
 
 class Cluster:
@@ -120,25 +128,23 @@ class Cluster:
     def __init__(self, urls: Sequence[str]) -> None:
         """Keep the addresses of nodes; a name and password in them are used."""
         self._urls = tuple(urls)
-        self._clients: dict[Budget, AsyncElasticsearch] = {}
+        self._client: AsyncElasticsearch | None = None
 
     def open(self) -> None:
         """Make the client; connections are opened as they are needed."""
         raw = _Bytes()
         # No sniffing: one sniff that times out is raised again at every later request.
-        client = AsyncElasticsearch(
+        self._client = AsyncElasticsearch(
             list(self._urls),
             serializers={"application/json": raw, "application/x-ndjson": raw, "text/*": raw},
             connections_per_node=_CONNECTIONS_PER_NODE,
-            max_retries=0,
-            retry_on_status=(),
+            meta_header=False,
         )
-        self._clients = {budget: client.options(request_timeout=budget.try_s) for budget in (READ, WRITE)}
 
     async def close(self) -> None:
         """Close all connections; a second call does nothing."""
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
+        client, self._client = self._client, None
+        if client is not None:
             await client.close()
 
     async def search(
@@ -149,25 +155,28 @@ class Cluster:
         A copy that does not answer is never left out: then another one is asked, or all fails.
         """
         path = "/_search" if index is None else f"/{index}/_search"
-        parameters = {"allow_partial_search_results": "false", "filter_path": shown}
+        target = f"{path}?allow_partial_search_results=false&filter_path={shown}"
+        body = msgspec.json.encode(request)
+        found = await _persistently(budget, partial(self._try, budget, "POST", target, body))
         with answering():
-            return answer.decode(await self._request(budget, "POST", path, msgspec.json.encode(request), parameters))
+            return answer.decode(found)
 
     async def look(self, path: str, **parameters: str) -> Any:
         """Return a decoded answer about the cluster; an empty one where there is no such thing."""
         try:
-            with answering():
-                return _any_decoder.decode(await self._request(WRITE, "GET", path, None, parameters))
+            return await self.write("GET", path, **parameters)
         except RefusedError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return {}
             raise
 
     async def write(self, method: str, path: str, body: object = None, **parameters: str) -> Any:
-        """Change something within the budget of writes; return the decoded answer."""
+        """Change something, or wait for something; return the decoded answer."""
+        target = f"{path}?{urlencode(parameters)}" if parameters else path
         encoded = None if body is None else msgspec.json.encode(body)
+        found = await _persistently(WRITE, partial(self._try, WRITE, method, target, encoded))
         with answering():
-            return _any_decoder.decode(await self._request(WRITE, method, path, encoded, parameters))
+            return _any_decoder.decode(found)
 
     async def bulk(self, alias: str, lines: Sequence[bytes]) -> None:
         """Apply lines of a bulk request to an alias, those that the cluster was too busy for again.
@@ -185,13 +194,15 @@ class Cluster:
 
     async def _bulk(self, alias: str, lines: Sequence[bytes]) -> tuple[Sequence[bytes], RefusedError | None]:
         """Send lines once; return those to be sent again, and why."""
-        parameters = {"require_alias": "true", "filter_path": "errors,items.*._id,items.*.status,items.*.error"}
-        answer = await self._try(WRITE, "POST", f"/{alias}/_bulk", b"".join(lines), parameters, _LINES)
+        target = f"/{alias}/_bulk?require_alias=true&filter_path=errors,items.*._id,items.*.status,items.*.error"
+        answer = await self._try(WRITE, "POST", target, b"".join(lines), _LINES)
         if answer.startswith(b'{"errors":false'):
             return (), None
+        with answering():
+            items = _bulk_decoder.decode(answer).items
         again: list[bytes] = []
         refused: list[tuple[str, int, _Error]] = []
-        for line, results in zip(lines, _bulk_decoder.decode(answer).items, strict=True):
+        for line, results in zip(lines, items, strict=True):
             for item in results.values():
                 if item.error is not None:
                     refused.append((item.id, item.status, item.error))
@@ -204,26 +215,19 @@ class Cluster:
         detail = f"{len(final or refused)} of {len(lines)} documents were refused: {shown}"
         return again, RefusedError(status, error.type, detail)
 
-    async def _request(
-        self, budget: Budget, method: str, path: str, body: bytes | None, parameters: Mapping[str, str]
-    ) -> bytes:
-        return await _persistently(budget, partial(self._try, budget, method, path, body, parameters))
-
     async def _try(
-        self,
-        budget: Budget,
-        method: str,
-        path: str,
-        body: bytes | None,
-        parameters: Mapping[str, str],
-        headers: Mapping[str, str] = _JSON,
+        self, budget: Budget, method: str, target: str, body: bytes | None, headers: Mapping[str, str] = _JSON
     ) -> bytes:
-        client = self._clients.get(budget)
-        if client is None:
+        if self._client is None:
             raise UnavailableError("the station index is not open")
         with answering():
-            answer = await client.perform_request(method, path, params=parameters, headers=headers, body=body)
-        found: bytes = answer.body
+            # The client's own layer above its transport costs a tenth of a search, and all that it adds stands here.
+            meta, answer = await self._client.transport.perform_request(
+                method, target, body=body, headers=headers, request_timeout=budget.try_s, max_retries=0
+            )
+        if meta.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise _refused(meta.status, answer)
+        found: bytes = answer
         return found
 
 
@@ -233,13 +237,14 @@ async def _persistently(budget: Budget, send: Callable[[], Awaitable[_T]]) -> _T
     try:
         async with asyncio.timeout(budget.total_s):
             for tries in range(budget.tries):
+                if failure is not None:
+                    await asyncio.sleep(random() * min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**tries))
                 try:
                     return await send()
                 except UnavailableError as error:
                     if not _is_worth_a_try(error):
                         raise
                     failure = error
-                await asyncio.sleep(random() * min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**tries))
     except TimeoutError as error:
         raise failure or UnavailableError("Elasticsearch does not answer in time", _RETRY_AFTER_S) from error
     assert failure is not None
@@ -265,11 +270,11 @@ class Pump:
         part: list[bytes] = []
         size = 0
         for line in lines:
-            part.append(line)
-            size += len(line)
-            if size >= BULK_BYTES:
+            if part and size + len(line) > _BULK_BYTES:
                 await self._start(part)
                 part, size = [], 0
+            part.append(line)
+            size += len(line)
         if part:
             await self._start(part)
 

@@ -36,12 +36,13 @@ from app.index._document import (
     index_lines,
     station_document,
 )
-from app.index._es_client import BULK_BYTES, WRITE, Cluster, Pump, RefusedError, pumped, pumping
+from app.index._es_client import WRITE, Cluster, Pump, RefusedError, pumped, pumping
 from app.index._es_query import Query
 from app.index.base import ReplaceSummary
 from app.model.station import Station
 
 _COPIED_AT_ONCE: Final = 500
+_STAGED_BYTES: Final = 4 * 2**20
 _FIRST: Final = 1
 _DIGITS: Final = 6
 _ABANDONED_MS: Final = 10 * 60 * 1000
@@ -144,7 +145,7 @@ class Staging:
             self._ids.update(documents)
             self._lines |= documents
             self._size += sum(map(len, documents.values()))
-            if self._size >= BULK_BYTES:
+            if self._size >= _STAGED_BYTES:
                 if self.building is None:
                     self.building = await self._store.build_staged(self._feed)
                 lines, self._lines, self._size = self._lines, {}, 0

@@ -119,8 +119,8 @@ class Region:
         return _united(spans)
 
     def boxes(self) -> list[BoundingBox]:
-        """Return boxes, none over the antimeridian, that hold the polygons."""
-        boxes = []
+        """Return boxes, none over the antimeridian, that hold every station in the polygons."""
+        boxes: list[BoundingBox] = []
         for outer, _ in self._polygons:
             west, south, east, north = _bounds(outer)
             # Unrolling rounds: without a margin a station on an edge may fall into the cell beside.

@@ -24,12 +24,12 @@ from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
 from app.model.clock import Instant
 from app.model.geo import distance_m
 from app.model.identity import evse_key
-from app.model.search import Area, AvailabilityView, Hit, Near, Search, SearchPage, StationFilter
+from app.model.search import Area, AvailabilityView, BoolArray, Hit, Near, Search, SearchPage, StationFilter
 from app.model.station import Operator, Station
 
 _REMEMBERED_STATIONS: Final = 20_000
 _REMEMBERED_PATTERNS: Final = 100_000
-_SPARE_HITS: Final = 11
+_SPARE_HITS: Final = 8
 _THREAD_ABOVE_ROWS: Final = 2_000
 _PACK_AT_ONCE: Final = 500
 _FOUND_AT_ONCE: Final = 1_000
@@ -137,7 +137,6 @@ _row_decoder = msgspec.json.Decoder(_RowAnswer)
 _bucket_decoder = msgspec.json.Decoder(_BucketAnswer)
 _station_answer_decoder = msgspec.json.Decoder(_StationAnswer)
 _operator_decoder = msgspec.json.Decoder(_OperatorAnswer)
-_distance_decoder = msgspec.json.Decoder(tuple[float, str])
 _station_decoder = msgspec.json.Decoder(Station)
 
 
@@ -307,7 +306,7 @@ class ElasticsearchIndex(StationIndex):
         """Let Elasticsearch order the stations, and read a few more than are wanted to make the order exact."""
         size = search.first + _SPARE_HITS
         while size <= PAGE_HITS:
-            answer = await self._ask(_request(search, query, size), "hits.total.value,hits.hits,aggregations")
+            answer = await self._ask(_request(search, query, size), "hits.total.value,hits.hits.fields,aggregations")
             hits = answer.hits.hits
             page = _exact_page(search, hits, exhausted=len(hits) < size)
             if page is not None:
@@ -323,7 +322,7 @@ class ElasticsearchIndex(StationIndex):
     async def _count_outside(self, search: Search, query: Query) -> int:
         count = 0
         async for hits in self._rows(_es_query.doubtful(query, search.where), ("lon", "lat")):
-            count += len(hits) - int(np.count_nonzero(_is_inside(search.where, hits)[0]))
+            count += len(hits) - int(np.count_nonzero(_is_inside(search.where, hits)))
         return count
 
     async def _enumerate(self, search: Search, query: Query, *, hours_left: bool) -> SearchPage:
@@ -611,40 +610,44 @@ def _request(search: Search, query: Query, size: int) -> Query:
     return _es_query.by_id(query, search.where, size, None if after is None else after.station_id)
 
 
-def _is_inside(where: Near | Area, hits: Sequence[_RowHit]) -> tuple[Any, Any]:
-    """Tell exactly which hits are inside, and how far away they are; None in an area."""
+def _is_inside(where: Near | Area, hits: Sequence[_RowHit]) -> BoolArray:
+    """Tell exactly which hits are inside a circle or a box."""
     lon = np.array([hit.fields.lon[0] for hit in hits])
     lat = np.array([hit.fields.lat[0] for hit in hits])
     if isinstance(where, Near):
-        distances = distance_m(where.center.lon, where.center.lat, lon, lat)
-        return distances <= where.radius_m, distances
+        return distance_m(where.center.lon, where.center.lat, lon, lat) <= where.radius_m
     assert where.box is not None
-    return in_box(where.box, lon, lat), None
+    return in_box(where.box, lon, lat)
 
 
 def _exact_page(search: Search, hits: Sequence[_RowHit], *, exhausted: bool) -> tuple[tuple[Hit, ...], bool] | None:
     """Return the page in exact order and whether more follows; None where too few hits are known to say so."""
-    after, where = search.after, search.where
-    inside, distances = _is_inside(where, hits)
-    names = [hit.fields.id[0] for hit in hits]
-    if distances is None:
-        found = [Hit(name, None) for name, good in zip(names, inside.tolist(), strict=True) if good]
-        if after is not None:
-            found = [hit for hit in found if hit.station_id > after.station_id]
-        sure = len(found)
+    if isinstance(search.where, Near):
+        found, sure = _in_order_of_distance(search, search.where, hits, exhausted=exhausted)
     else:
-        keys = [(far, name) for far, name, good in zip(distances.tolist(), names, inside.tolist(), strict=True) if good]
-        if after is not None:
-            keys = [key for key in keys if key > (after.distance_m, after.station_id)]
-        keys.sort()
-        found = [Hit(name, far) for far, name in keys]
+        inside = _is_inside(search.where, hits).tolist()
+        found = [Hit(hit.fields.id[0], None) for hit, good in zip(hits, inside, strict=True) if good]
+        if search.after is not None:
+            found = [hit for hit in found if hit.station_id > search.after.station_id]
         sure = len(found)
-        if not exhausted:
-            reach = _distance_decoder.decode(hits[-1].sort)[0] - MARGIN_M
-            sure = sum(far < reach for far, _ in keys)
     if not exhausted and (sure < search.first or len(found) <= search.first):
         return None
     return tuple(found[: search.first]), len(found) > search.first
+
+
+def _in_order_of_distance(
+    search: Search, where: Near, hits: Sequence[_RowHit], *, exhausted: bool
+) -> tuple[list[Hit], int]:
+    """Return what is inside in exact order, and how many of it surely come before all that is not known."""
+    lon, lat = where.center.lon, where.center.lat
+    keys = [(distance_m(lon, lat, hit.fields.lon[0], hit.fields.lat[0]), hit.fields.id[0]) for hit in hits]
+    reach = where.radius_m if exhausted else keys[-1][0] - 2 * MARGIN_M  # what is not known is farther
+    keys = [key for key in keys if key[0] <= where.radius_m]
+    if search.after is not None:
+        after = search.after.distance_m, search.after.station_id
+        keys = [key for key in keys if key > after]
+    keys.sort()
+    return [Hit(name, far) for far, name in keys], sum(far <= reach for far, _ in keys)
 
 
 def _facts(row: _Row) -> FactRow:

@@ -31,10 +31,25 @@ from tests.builders import (
     random_station,
 )
 
-MAKERS: dict[str, Callable[[Path, AvailabilityView, tuple[str, str]], StationIndex]] = {
-    "elasticsearch": lambda _, view, server: ElasticsearchIndex([server[0]], view, server[1]),
-    "embedded": lambda folder, view, _: EmbeddedIndex(folder / "stations.sqlite", view),
-}
+Maker = Callable[[Path, AvailabilityView], StationIndex]
+
+
+def make_embedded(request: pytest.FixtureRequest) -> Maker:
+    return lambda folder, view: EmbeddedIndex(folder / "stations.sqlite", view)
+
+
+def make_elasticsearch(request: pytest.FixtureRequest) -> Maker:
+    """Over one cluster, whatever the folder: that is made for tests which copy it."""
+    url, prefix = request.getfixturevalue("elasticsearch_url"), request.getfixturevalue("index_prefix")
+
+    def make(folder: Path, view: AvailabilityView) -> StationIndex:
+        folder.mkdir(parents=True, exist_ok=True)
+        return ElasticsearchIndex([url], view, prefix)
+
+    return make
+
+
+MAKERS = {"embedded": make_embedded, "elasticsearch": make_elasticsearch}
 HERE = Point(lon=121.5, lat=31.2)
 """Where `build_station` puts stations."""
 
@@ -42,12 +57,9 @@ EVERYWHERE = Area(box=BoundingBox(west=-180, south=-90, east=180, north=90))
 
 
 @pytest.fixture(params=sorted(MAKERS))
-def maker(request: pytest.FixtureRequest) -> Callable[[Path, AvailabilityView], StationIndex]:
-    """Make an index over the storage in a folder, or in the test's server where it is kept in one."""
-    make, server = MAKERS[request.param], ("", "")
-    if request.param == "elasticsearch":
-        server = request.getfixturevalue("elasticsearch_url"), request.getfixturevalue("index_prefix")
-    return lambda folder, view: make(folder, view, server)
+def maker(request: pytest.FixtureRequest) -> Maker:
+    """Make an index over the storage in a folder."""
+    return MAKERS[request.param](request)
 
 
 @pytest.fixture
@@ -57,9 +69,7 @@ def view() -> PlainView:
 
 
 @pytest.fixture
-def make_index(
-    maker: Callable[[Path, AvailabilityView], StationIndex], tmp_path: Path, view: PlainView
-) -> Callable[[], StationIndex]:
+def make_index(maker: Maker, tmp_path: Path, view: PlainView) -> Callable[[], StationIndex]:
     """Make an index over the same storage each time, as a process that starts does."""
     return lambda: maker(tmp_path / "index", view)
 
@@ -982,7 +992,7 @@ async def test_a_restart_keeps_everything(make_index: Callable[[], StationIndex]
 
 
 async def test_a_crash_leaves_what_was_committed_and_no_trace_of_what_was_not(
-    maker: Callable[[Path, AvailabilityView], StationIndex], tmp_path: Path, view: PlainView
+    maker: Maker, tmp_path: Path, view: PlainView
 ) -> None:
     crashing = maker(tmp_path / "running", view)
     await crashing.open()
