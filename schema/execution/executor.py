@@ -1,4 +1,4 @@
-"""The executor: graphql-core's own, but that root values are projected by generated functions where there are any."""
+"""The executor: graphql-core's own, but that a root value is projected where a function can be generated for it."""
 
 from collections.abc import Coroutine
 from inspect import CORO_CREATED, getcoroutinestate, iscoroutine
@@ -17,31 +17,27 @@ from schema.execution.values import Bail
 class Projecting(Executor[Any]):
     """What makes any executor of graphql-core a compiled one, as the first of its bases.
 
-    Root fields are resolved by graphql-core: their arguments, awaiting, errors, and one after the other in mutations.
-    What is resolved is projected, or else completed by graphql-core, so that no root resolver runs twice.
+    Root fields are resolved by graphql-core: arguments, awaiting, errors, one after the other in mutations. What they
+    resolve to is projected, or else completed by graphql-core, so that no root resolver runs twice.
     """
 
     plans: ClassVar[Plans] = Plans()
     _document: DocumentNode
     _plan: Plan | None = None
+    _left: tuple[Coroutine[Any, Any, Any], ...] = ()
 
     @classmethod
     def build(
         cls, schema: GraphQLSchema, document: DocumentNode, *arguments: Any, **options: Any
     ) -> "Executor[Any] | list[GraphQLError]":
-        """Build the executor, which keeps the document."""
+        """Build the executor, and keep the document."""
         executor = super().build(schema, document, *arguments, **options)
         if isinstance(executor, Projecting):
             executor._document = document  # noqa: SLF001 - its own
         return executor
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Build the executor; see ``build``."""
-        super().__init__(*arguments, **options)
-        self._left: list[Coroutine[Any, Any, Any]] = []
-
     def execute_operation(self, serially: bool | None = None) -> Any:
-        """Execute the operation."""
+        """Find the plan and execute the operation."""
         self._plan = self.plans.find(self, self._document)
         return super().execute_operation(serially)
 
@@ -54,8 +50,8 @@ class Projecting(Executor[Any]):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """Project a root value; leave it to graphql-core where that fails, and with it all other values."""
-        # A non-null field comes here a second time, with the type inside.
+        """Project a root value; leave to graphql-core what cannot be projected, and all other values."""
+        # A field that is not null comes a second time, with the type inside: then it could not be projected.
         if path.prev is None and self._plan is not None and result is not None and return_type is info.return_type:
             project = self._plan.projection(str(path.key), self, return_type, field_details_list)
             if project is not None:
@@ -64,14 +60,14 @@ class Projecting(Executor[Any]):
                 except Exception as reason:  # noqa: BLE001 - graphql-core meets it again and reports it by its rules
                     self.plans.bailed += 1
                     if isinstance(reason, Bail) and iscoroutine(reason.value):
-                        self._left.append(reason.value)
+                        self._left += (reason.value,)
                 else:
                     self.plans.projected += 1
                     return projected
         return super().complete_value(return_type, field_details_list, info, path, result, position_context)
 
     def build_response(self, data: dict[str, Any] | None) -> Any:
-        """Build the response. Whatever made us bail and was not awaited since will never be."""
+        """Build the response. A coroutine that made us bail and was not awaited since never will be."""
         for coroutine in self._left:
             if getcoroutinestate(coroutine) == CORO_CREATED:
                 coroutine.close()

@@ -1,35 +1,7 @@
-"""From a root field's selections to one Python function that projects the field's value to plain dicts and lists.
+"""From a root field's selections to one Python function that projects its value to plain dicts and lists.
 
-For ``{ shop { name isbns price(unit: $unit) { amount } } }`` it generates
-
-    def project(v, x, p, i):
-        k1 = a1(x)
-        def o1(v):
-            if type(v) not in PLAIN: check(v)
-            f0 = v.amount
-            if type(f0) is not float or f0 - f0 != 0.0: f0 = c1(f0)
-            return {'amount': f0}
-        def o2(v):
-            if type(v) not in PLAIN: check(v)
-            f0 = v.name
-            if type(f0) is not str: f0 = c2(f0)
-            f1 = v.isbns
-            if f1 is not None:
-                if type(f1) is not list and type(f1) is not tuple: raise Bail(f1)
-                f1_s = []
-                for f1_ in f1:
-                    if type(f1_) is not str: f1_ = c2(f1_)
-                    f1_s.append(f1_)
-                f1 = f1_s
-            f2 = m1(v, **k1)
-            f2 = o1(f2)
-            return {'name': f0, 'isbns': f1, 'price': f2}
-        if v is not None:
-            v = o2(v)
-        return v
-
-where ``x`` is the executor and ``p`` and ``i`` are the path and the info of the root field. Whatever it cannot project
-raises; the caller takes any exception for a bail.
+An example stands in README.md. In generated code ``v`` is the value, ``x`` the executor, ``p`` the path and ``i`` the
+info of the field. What cannot be projected raises, and any exception is a bail.
 """
 
 from collections.abc import Callable
@@ -79,11 +51,11 @@ _UNUSUAL: dict[GraphQLNamedType, str] = {
     GraphQLFloat: "(type({0}) is not float or {0} - {0} != 0.0)",
     GraphQLInt: f"(type({{0}}) is not int or not {GRAPHQL_MIN_INT} <= {{0}} <= {GRAPHQL_MAX_INT})",
 }
-"""When a value of a specified scalar is not what it is coerced to."""
+"""When a value of a specified scalar is not yet what it is coerced to. (Infinity minus infinity is not zero.)"""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A generated function that completes objects: those of one type, with one set of selections."""
+    """A generated function that completes objects of one type with one set of selections."""
 
     name: str
     needs_path: bool
@@ -91,13 +63,8 @@ class Place(msgspec.Struct, frozen=True):
     needs_info: bool
     """Whether it takes the info of the field that the object is the value of."""
 
-    @property
-    def parameters(self) -> str:
-        """Its parameters."""
-        return "v" + ", p" * self.needs_path + ", i" * self.needs_info
-
     def call(self, value: str, path: str) -> str:
-        """Return a call of it for the object and the path in two variables, and the info in ``i``."""
+        """Return the call of it for these variables; it is also how it is declared."""
         return f"{self.name}({value}{f', {path}' * self.needs_path}{', i' * self.needs_info})"
 
 
@@ -107,55 +74,50 @@ def generate(executor: Executor[Any], type_: GraphQLOutputType, selected: FieldD
     Of the variables only those count that decide which fields are included. Raises Declined, or what graphql-core
     raises, where none can be generated.
     """
-    generator = _Generator(executor)
-    place = generator.place(get_named_type(type_), selected, depth=1)
-    completed = generator.complete(type_, "v", "p", place)
-    body = [*generator.hoisted, *generator.functions, *completed, "return v"]
-    source = "\n".join(["def project(v, x, p, i):", *_indented(body)])
+    generator = Generator(executor)
+    source = generator.source(type_, selected)
     exec(compile(source, "<projection>", "exec"), generator.names)  # noqa: S102 - made here, of names in the schema
     projection: Projection = generator.names["project"]
     return projection, generator.field_count
 
 
-def _indented(lines: Lines) -> Lines:
-    return [f"    {line}" for line in lines]
-
-
-class _Generator:
+class Generator:
     """The state of one generation."""
 
     def __init__(self, executor: Executor[Any]) -> None:
+        """Begin with what all projections know."""
         self.executor = executor
-        self.names: dict[str, Any] = {
-            "PLAIN": PLAIN,
-            "Bail": Bail,
-            "check": check,
-            "default": default,
-            "Path": Path,
-        }
-        self.hoisted: Lines = []
-        self.functions: Lines = []
-        self.places: dict[tuple[object, ...], Place] = {}
         self.field_count = 0
+        self.names: dict[str, Any] = {"PLAIN": PLAIN, "Bail": Bail, "check": check, "default": default, "Path": Path}
+        self._hoisted: Lines = []
+        self._functions: Lines = []
+        self._places: dict[tuple[object, ...], Place] = {}
 
-    def constant(self, letter: str, value: object) -> str:
+    def source(self, type_: GraphQLOutputType, selected: FieldDetailsList) -> str:
+        """Return the source of the function ``project``; ``names`` then holds what it refers to."""
+        place = self._place(get_named_type(type_), selected, depth=1)
+        completed = self._complete(type_, "v", "p", place)
+        body = [*self._hoisted, *self._functions, *completed, "return v"]
+        return "\n".join(["def project(v, x, p, i):", *_indented(body)])
+
+    def _constant(self, letter: str, value: object) -> str:
         """Give a value a name in the generated source."""
         name = f"{letter}{len(self.names)}"
         self.names[name] = value
         return name
 
-    def place(self, type_: GraphQLNamedType, selected: FieldDetailsList, depth: int) -> Place | None:
+    def _place(self, type_: GraphQLNamedType, selected: FieldDetailsList, depth: int) -> Place | None:
         """Return the function that completes what a field selects of a type, None for leaf types."""
         if is_leaf_type(type_):
             return None
         # The same selections in many places, by fragments in fragments, are one function.
         key = (type_, *(id(details.node) for details in selected))
-        if key not in self.places:
+        if key not in self._places:
             if depth > MAX_DEPTH or type_.name.startswith("__"):
                 raise Declined
             make = self._abstract if is_abstract_type(type_) else self._object
-            self.places[key] = make(type_, selected, depth)  # type: ignore[arg-type]
-        return self.places[key]
+            self._places[key] = make(type_, selected, depth)  # type: ignore[arg-type]
+        return self._places[key]
 
     def _object(self, type_: GraphQLObjectType, selected: FieldDetailsList, depth: int) -> Place:
         lines = ["if type(v) not in PLAIN: check(v)"]
@@ -173,7 +135,7 @@ class _Generator:
                 continue
             variable = f"f{len(entries)}"
             entries.append(f"{key!r}: {variable}")
-            place = self.place(get_named_type(field.type), fields, depth + 1)
+            place = self._place(get_named_type(field.type), fields, depth + 1)
             value, needs_info = self._read(field, fields)
             if place is not None:
                 needs_info = needs_info or place.needs_info
@@ -182,9 +144,9 @@ class _Generator:
                 lines.append(f"q = Path(p, {key!r}, {type_.name!r})")
             if needs_info:
                 nodes = [details.node for details in fields]
-                constants = [self.constant("d", field), self.constant("n", nodes), self.constant("t", type_)]
+                constants = [self._constant("d", field), self._constant("n", nodes), self._constant("t", type_)]
                 lines.append(f"i = x.build_resolve_info({', '.join(constants)}, q)")
-            lines += [f"{variable} = {value}", *self.complete(field.type, variable, "q", place)]
+            lines += [f"{variable} = {value}", *self._complete(field.type, variable, "q", place)]
         self.field_count += len(entries)
         if self.field_count > MAX_FIELDS:
             raise Declined
@@ -193,10 +155,10 @@ class _Generator:
 
     def _abstract(self, type_: GraphQLAbstractType, selected: FieldDetailsList, depth: int) -> Place:
         resolve_type = self._synchronous(type_.resolve_type or default_type_resolver)
-        lines = ["if type(v) not in PLAIN: check(v)", f"b = {resolve_type}(v, i, {self.constant('t', type_)})"]
+        lines = ["if type(v) not in PLAIN: check(v)", f"b = {resolve_type}(v, i, {self._constant('t', type_)})"]
         needs_path = False
         for possible in self.executor.schema.get_possible_types(type_):
-            place = self.place(possible, selected, depth)
+            place = self._place(possible, selected, depth)
             assert place is not None
             needs_path = needs_path or place.needs_path
             lines.append(f"if b == {possible.name!r}: return {place.call('v', 'p')}")
@@ -204,14 +166,14 @@ class _Generator:
         return self._function(lines, needs_path=needs_path, needs_info=True)
 
     def _function(self, lines: Lines, *, needs_path: bool, needs_info: bool) -> Place:
-        place = Place(self.constant("o", None), needs_path, needs_info)
-        self.functions += [f"def {place.name}({place.parameters}):", *_indented(lines)]
+        place = Place(self._constant("o", None), needs_path, needs_info)
+        self._functions += [f"def {place.call('v', 'p')}:", *_indented(lines)]
         return place
 
     def _synchronous(self, function: Callable[..., Any]) -> str:
         if iscoroutinefunction(function):
             raise Declined
-        return self.constant("t", function)
+        return self._constant("t", function)
 
     def _read(self, field: GraphQLField, selected: FieldDetailsList) -> tuple[str, bool]:
         """Return the expression that reads a field of ``v``, and whether it needs the field's info in ``i``."""
@@ -220,21 +182,21 @@ class _Generator:
             case Attribute(name):
                 return f"v.{name}", False
             case Method() as method:
-                parts = ["v"] * method.takes_self + [f"{name}=v" for name in method.source_names]
+                given = ["v"] * method.takes_self + [f"{name}=v" for name in method.source_names]
                 if method.arguments is not None and method.constant:
-                    parts.append(f"**{self.constant('k', method.arguments(self.executor))}")
+                    given.append(f"**{self._constant('k', method.arguments(self.executor))}")
                 elif method.arguments is not None:
-                    values = self.constant("k", None)
-                    self.hoisted.append(f"{values} = {self.constant('a', method.arguments)}(x)")
-                    parts.append(f"**{values}")
-                return f"{self.constant('m', method.function)}({', '.join(parts)})", False
+                    values = self._constant("k", None)
+                    self._hoisted.append(f"{values} = {self._constant('a', method.arguments)}(x)")
+                    given.append(f"**{values}")
+                return f"{self._constant('m', method.function)}({', '.join(given)})", False
             case resolver:
                 if resolver.function is None and resolver.arguments is None:
                     return f"default(v, {node.name.value!r})", False
-                arguments = f", **{self.constant('a', resolver.arguments)}(x)" if resolver.arguments else ""
-                return f"{self.constant('r', resolver.function or default_field_resolver)}(v, i{arguments})", True
+                arguments = f", **{self._constant('a', resolver.arguments)}(x)" if resolver.arguments else ""
+                return f"{self._constant('r', resolver.function or default_field_resolver)}(v, i{arguments})", True
 
-    def complete(self, type_: GraphQLOutputType, v: str, path: str, place: Place | None) -> Lines:
+    def _complete(self, type_: GraphQLOutputType, v: str, path: str, place: Place | None) -> Lines:
         """Return the statements that replace the value in a variable by the completed one."""
         nullable = not is_non_null_type(type_)
         if is_non_null_type(type_):
@@ -249,24 +211,27 @@ class _Generator:
         return [f"if {v} is not None:", *_indented(lines)] if nullable else lines
 
     def _complete_list(self, item_type: GraphQLOutputType, v: str, path: str, place: Place | None) -> Lines:
+        loop = [f"for {v}_ in {v}:"]
         if place is not None and place.needs_path:
             loop = [f"for n, {v}_ in enumerate({v}):", f"    {path}_ = Path({path}, n, None)"]
-        else:
-            loop = [f"for {v}_ in {v}:"]
         return [
             f"if type({v}) is not list and type({v}) is not tuple: raise Bail({v})",
             f"{v}_s = []",
             *loop,
-            *_indented([*self.complete(item_type, f"{v}_", f"{path}_", place), f"{v}_s.append({v}_)"]),
+            *_indented([*self._complete(item_type, f"{v}_", f"{path}_", place), f"{v}_s.append({v}_)"]),
             f"{v} = {v}_s",
         ]
 
     def _coerce(self, type_: GraphQLLeafType, v: str, *, nullable: bool) -> Lines:
-        coerced = f"{v} = {self.constant('c', coercer(type_))}({v})"
+        coerced = f"{v} = {self._constant('c', coercer(type_))}({v})"
         if members := members_of(type_):
             otherwise = f"elif {v} is not None:" if nullable else "else:"
-            return [f"if type({v}) is {self.constant('e', members)}: {v} = {v}._name_", f"{otherwise} {coerced}"]
+            return [f"if type({v}) is {self._constant('e', members)}: {v} = {v}._name_", f"{otherwise} {coerced}"]
         conditions = [_UNUSUAL[type_].format(v)] if type_ in _UNUSUAL else []
         if nullable:
             conditions.append(f"{v} is not None")
         return [f"if {' and '.join(conditions)}: {coerced}" if conditions else coerced]
+
+
+def _indented(lines: Lines) -> Lines:
+    return [f"    {line}" for line in lines]

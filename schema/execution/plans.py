@@ -27,11 +27,12 @@ MAX_PLANS_A_DOCUMENT = 16
 
 
 class Plan:
-    """The projections of one operation with one set of included fields, by root field; made when first needed."""
+    """The projections of one operation with one choice of included fields, by root field; made when first needed."""
 
     def __init__(self) -> None:
-        self._projections: dict[str, Projection | None] = {}
+        """Begin with none."""
         self.field_count = 0
+        self._projections: dict[str, Projection | None] = {}
 
     def projection(
         self, name: str, executor: Executor[Any], type_: GraphQLOutputType, selected: FieldDetailsList
@@ -44,7 +45,7 @@ class Plan:
         projection = None
         try:
             projection, field_count = generate(executor, type_, selected)
-        except Exception:  # noqa: BLE001 - whatever the reason is, graphql-core meets it too and reports it
+        except Exception:  # noqa: BLE001 - graphql-core meets the reason too, and reports it if it is an error
             field_count = 1
         self._projections[name] = projection
         self.field_count += field_count
@@ -52,31 +53,28 @@ class Plan:
 
 
 class _Document:
-    """A document, held so that its identity is not given to another, and its plans."""
+    """A document that is held, so that no other gets its identity, and its plans."""
 
     def __init__(self, document: DocumentNode, schema: GraphQLSchema) -> None:
-        self.document = document
-        self.schema = schema
-        self.conditions: list[str] = []
-        """Variables that decide which fields are included."""
-        self.selection_count = 0
-        self.plain = True
-        """Whether there are no directives but ``@skip`` and ``@include``, and no variables of fragments."""
+        """Read the document."""
+        self._held = document, schema
+        self._conditions, self._selection_count = _read(document)
         self._plans: dict[tuple[object, ...], Plan] = {}
-        self._read()
 
     @property
     def field_count(self) -> int:
-        """How much there is of it in memory, counted in fields."""
-        return self.selection_count + sum(plan.field_count for plan in tuple(self._plans.values()))
+        """How much memory it takes with its plans, counted in fields."""
+        return self._selection_count + sum(plan.field_count for plan in tuple(self._plans.values()))
 
     def plan(self, executor: Executor[Any]) -> Plan | None:
         """Return the plan for the executor's operation and variables; None where all of it has to be graphql-core's."""
-        values = executor.variable_values.coerced
-        included = [values.get(name) for name in self.conditions]
-        if not self.plain or not all(value is True or value is False for value in included):
+        if self._conditions is None:
             return None
-        key = (id(executor.operation), *included)
+        values = executor.variable_values.coerced
+        chosen = [values.get(name) for name in self._conditions]
+        if not all(value is True or value is False for value in chosen):
+            return None
+        key = (id(executor.operation), *chosen)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= MAX_PLANS_A_DOCUMENT:
@@ -84,41 +82,47 @@ class _Document:
             plan = self._plans[key] = Plan()
         return plan
 
-    def _read(self) -> None:
-        waiting: list[SelectionSetNode] = []
-        directives: list[DirectiveNode] = []
-        for definition in self.document.definitions:
-            if isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode):
-                self.plain = self.plain and not definition.directives
-                waiting.append(definition.selection_set)
-            if isinstance(definition, FragmentDefinitionNode):
-                self.plain = self.plain and not definition.variable_definitions
-        while waiting:
-            for node in waiting.pop().selections:
-                self.selection_count += 1
-                directives += node.directives or ()
-                inner = getattr(node, "selection_set", None)
-                if inner is not None:
-                    waiting.append(inner)
-        for directive in directives:
-            self.plain = self.plain and directive.name.value in {"skip", "include"}
-            for argument in directive.arguments or ():
-                if isinstance(argument.value, VariableNode) and argument.value.name.value not in self.conditions:
-                    self.conditions.append(argument.value.name.value)
+
+def _read(document: DocumentNode) -> tuple[list[str] | None, int]:
+    """Return the variables that decide which fields are included, and how many selections there are.
+
+    There is None for the variables where directives other than ``@skip`` and ``@include``, or variables of fragments,
+    may mean anything.
+    """
+    plain, selection_count = True, 0
+    directives: list[DirectiveNode] = []
+    waiting: list[SelectionSetNode] = []
+    for definition in document.definitions:
+        if isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode):
+            waiting.append(definition.selection_set)
+            plain = plain and not definition.directives
+        if isinstance(definition, FragmentDefinitionNode):
+            plain = plain and not definition.variable_definitions
+    while waiting:
+        for node in waiting.pop().selections:
+            selection_count += 1
+            directives += node.directives or ()
+            inner = getattr(node, "selection_set", None)
+            if inner is not None:
+                waiting.append(inner)
+    plain = plain and all(directive.name.value in {"skip", "include"} for directive in directives)
+    values = [argument.value for directive in directives for argument in directive.arguments or ()]
+    names = dict.fromkeys(value.name.value for value in values if isinstance(value, VariableNode))
+    return list(names) if plain else None, selection_count
 
 
 class Plans:
-    """All plans of a process, the least recently used forgotten first."""
+    """All plans of a process; those of the documents that were least recently used are forgotten."""
 
     def __init__(self, max_fields: int = MAX_FIELDS) -> None:
-        """Remember as many documents as have this many fields all together, as selected and as generated."""
-        self._max_fields = max_fields
-        self._documents: OrderedDict[tuple[int, int], _Document] = OrderedDict()
-        self._lock = Lock()
+        """Remember documents up to this many fields all together, as selected and as generated."""
         self.projected = 0
         """How many root values were projected."""
         self.bailed = 0
-        """How many root values had to be completed by graphql-core though there was a projection."""
+        """How many root values graphql-core had to complete though there was a projection."""
+        self._max_fields = max_fields
+        self._documents: OrderedDict[tuple[int, int], _Document] = OrderedDict()
+        self._lock = Lock()
 
     def find(self, executor: Executor[Any], document: DocumentNode) -> Plan | None:
         """Return the plan for an execution; None where all of it has to be graphql-core's."""

@@ -1,4 +1,4 @@
-"""Ask a schema twice, compiled and not: the answers have to be the same; tests look at what became of the projection."""
+"""Ask a schema twice, compiled and not. The answers have to be the same; tests look at what became of a projection."""
 
 import asyncio
 from typing import Any
