@@ -20,6 +20,7 @@ from graphql import (
 
 from schema.context import Context
 from schema.errors import MAX_ERRORS, ErrorCode, field_error, request_error
+from schema.execution import CompiledExecutor
 from schema.limits import check_limits
 from schema.root import schema as strawberry_schema
 
@@ -55,8 +56,9 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 class Engine:
     """Executes documents against the schema. One for a process."""
 
-    def __init__(self, graphql_schema: GraphQLSchema | None = None) -> None:
-        """Take the service's schema, unless another is given."""
+    def __init__(self, graphql_schema: GraphQLSchema | None = None, *, compiled: bool = True) -> None:
+        """Take the service's schema, unless another is given. Not ``compiled``: all execution is graphql-core's."""
+        self._executor = CompiledExecutor if compiled else strawberry_schema.execution_context_class
         self._schema = graphql_schema or strawberry_schema._schema  # noqa: SLF001 - there is no other way to it
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._characters = 0
@@ -97,7 +99,7 @@ class Engine:
             variable_values=dict(variables or {}),
             operation_name=operation_name,
             max_coercion_errors=MAX_ERRORS,
-            executor_class=strawberry_schema.execution_context_class,
+            executor_class=self._executor,
             operation_extensions=None,
         )
         if isawaitable(result):
