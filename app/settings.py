@@ -42,6 +42,9 @@ SETTINGS = (
     Setting("CHARGEGRAPH_PROFILES_DIR", "", "Folder of further feed profiles (*.toml); they win over ours by name."),
     Setting("CHARGEGRAPH_INBOUND_PATH", "/evcs/v1", "Path under which operators call us (T/CEC 102)."),
     Setting("CHARGEGRAPH_IDE", "on", "Whether a browser that opens the GraphQL endpoint gets the IDE: on or off."),
+    Setting(
+        "CHARGEGRAPH_COMPILED", "on", "Whether answers are projected by compiled functions: on or off; off is slower."
+    ),
     Setting("CHARGEGRAPH_MAX_BODY_BYTES", "262144", "Largest body of a request that is read."),
     Setting("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", "500", "Most live reservations a partner may have at once."),
 )
@@ -61,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profiles_dir: Path | None
     inbound_path: str
     ide: bool
+    compiled: bool
     max_body_bytes: int
     max_live_reservations: int
 
@@ -99,6 +103,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         profiles_dir=Path(profiles_dir) if profiles_dir else None,
         inbound_path=inbound_path,
         ide=_switch("CHARGEGRAPH_IDE", values),
+        compiled=_switch("CHARGEGRAPH_COMPILED", values),
         max_body_bytes=_whole_number("CHARGEGRAPH_MAX_BODY_BYTES", values, 1_024, 64 * 2**20),
         max_live_reservations=_whole_number("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", values, 1, 1_000_000),
     )

@@ -24,6 +24,7 @@ from app.web.health import ReadyChecks, health_router
 from app.web.http import JSON, send_bytes
 from app.web.inbound import OnPush, inbound_router
 from indexers.base import InboundFeed
+from schema.engine import Engine
 from schema.errors import ErrorCode, error_body, unavailable_error
 
 GRAPHQL_PATH = "/graphql"
@@ -48,7 +49,13 @@ def build_app(
         rest.mount(ide.PATH, StaticFiles(packages=[("app.web", "static/ide")]))
     rest.include_router(inbound_router(settings.inbound_path, inbound, on_push, settings.max_body_bytes))
     doorkeeper = Doorkeeper(partners, services.feeds)
-    graphql = GraphQLEndpoint(services, doorkeeper, max_body_bytes=settings.max_body_bytes, ide_page=settings.ide)
+    graphql = GraphQLEndpoint(
+        services,
+        doorkeeper,
+        Engine(compiled=settings.compiled),
+        max_body_bytes=settings.max_body_bytes,
+        ide_page=settings.ide,
+    )
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

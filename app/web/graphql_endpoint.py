@@ -70,15 +70,16 @@ class GraphQLEndpoint:
         self,
         services: Services,
         doorkeeper: Doorkeeper,
+        engine: Engine,
         *,
         max_body_bytes: int,
         ide_page: bool,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """Take what is asked, who may ask, and how long a body and the answer's making may be."""
+        """Take what is asked, who may ask, what executes, and how long a body and the answer's making may be."""
         self._services = services
         self._doorkeeper = doorkeeper
-        self._engine = Engine()
+        self._engine = engine
         self._max_body_bytes = max_body_bytes
         self._ide_page = ide_page
         self._deadline_s = deadline_s
