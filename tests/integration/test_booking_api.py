@@ -25,6 +25,7 @@ from app.web.auth import Doorkeeper
 from app.web.graphql_endpoint import GraphQLEndpoint
 from app.wiring import Hub
 from indexers.feeds.cec102.crypto import decrypt_data, encrypt_data, sign_request
+from schema.engine import Engine
 from tests.builders import PARTY, build_evse, build_station
 from tests.integration.api import (
     NAMES,
@@ -335,7 +336,9 @@ async def test_a_grant_that_came_too_late_to_be_told_is_shown_and_can_be_asked_f
 
     async def ask(deadline_s: float) -> httpx.Response:
         doorkeeper = Doorkeeper(api.hub.partners, services.feeds)
-        app = GraphQLEndpoint(services, doorkeeper, max_body_bytes=10_000, ide_page=False, deadline_s=deadline_s)
+        app = GraphQLEndpoint(
+            services, doorkeeper, Engine(), max_body_bytes=10_000, ide_page=False, deadline_s=deadline_s
+        )
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://hub") as client:
             headers = {"x-api-key": await api.key()}
             return await client.post("/graphql", json={"query": RESERVE, "variables": {"input": wish}}, headers=headers)
