@@ -101,7 +101,9 @@ class Query:
     async def nearby(
         self, near: PointInput, plugs: list[Plug], radius_m: float = 5_000.0, first: int = STATIONS
     ) -> list[Station]:
-        assert near.lon and plugs and radius_m
+        assert near.lon
+        assert plugs
+        assert radius_m
         return FOUND[:first]
 
 

@@ -317,7 +317,7 @@ class Plant(Living):
     @strawberry.field
     def bees(self, info: strawberry.Info, limit: Limit) -> list[Bee]:
         assert info.path.prev is not None and info.context is not None
-        return list(self.visited)[: limit.at_least]
+        return self.visited[: limit.at_least]
 
     @strawberry.field
     def described(parent: strawberry.Parent["Plant"], words: list[str] | None = None) -> str | None:  # noqa: N805

@@ -129,6 +129,14 @@ def test_a_condition_that_is_null_is_reported_by_graphql_core():
     assert asker.data(text) == {"item": {"name": "name"}}
 
 
+def test_a_condition_that_validation_would_have_refused():
+    asker = Asker(build_schema("type Query { a: A } type A { b: String }"))
+    for condition in ([], [True], None):
+        text = "query ($yes: [Boolean!]) { a { b @include(if: $yes) } }"
+        asker.ask(text, {"yes": condition}, root_value={"a": {"b": "b"}})
+    assert asker.became == "declined"
+
+
 async def test_subscriptions():
     @strawberry.type
     class Subscription:

@@ -40,7 +40,7 @@ class Query:
 def test_the_example_is_what_is_generated(repository: Path) -> None:
     page = (repository / "schema" / "execution" / "README.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"`(query [^`]+)`", page)
-    (example,) = re.findall(r"```python\n(.*?)\n```", page, re.DOTALL)
+    (example,) = re.findall(r"```text\n(.*?)\n```", page, re.DOTALL)
     schema = strawberry.Schema(Query)._schema
     executor = CompiledExecutor.build(schema, parse(text), None, None, {"unit": "EURO"})
     assert isinstance(executor, CompiledExecutor)
