@@ -34,6 +34,8 @@ READ: Final = Budget(1.5, 5, 6.0)
 """A driver waits. A hung node costs one try, and the next goes to another node."""
 WRITE: Final = Budget(30.0, 15, 120.0)
 """Feeds can wait for a new master. Everything written may be written twice: documents have fixed ids."""
+TIDY: Final = Budget(10.0, 3, 15.0)
+"""What is not tidied up now is tidied up later."""
 
 _RETRIED: Final = frozenset({429, 502, 503, 504})
 _FIRST_PAUSE_S: Final = 0.1
@@ -161,7 +163,7 @@ class Cluster:
         with answering():
             return answer.decode(found)
 
-    async def look(self, path: str, **parameters: str) -> Any:
+    async def look(self, path: str, **parameters: Any) -> Any:
         """Return a decoded answer about the cluster; an empty one where there is no such thing."""
         try:
             return await self.write("GET", path, **parameters)
@@ -170,11 +172,13 @@ class Cluster:
                 return {}
             raise
 
-    async def write(self, method: str, path: str, body: object = None, **parameters: str) -> Any:
+    async def write(
+        self, method: str, path: str, body: object = None, budget: Budget = WRITE, **parameters: str
+    ) -> Any:
         """Change something, or wait for something; return the decoded answer."""
         target = f"{path}?{urlencode(parameters)}" if parameters else path
         encoded = None if body is None else msgspec.json.encode(body)
-        found = await _persistently(WRITE, partial(self._try, WRITE, method, target, encoded))
+        found = await _persistently(budget, partial(self._try, budget, method, target, encoded))
         with answering():
             return _any_decoder.decode(found)
 

@@ -29,6 +29,7 @@ PAGE_HITS: Final = 10_000
 
 MAX_PATTERNS: Final = 1_000
 _FAR_MARGIN_M: Final = 1_000.0
+_FARTHEST_M: Final = pi * EARTH_RADIUS_M
 _MARGIN_DEGREES: Final = 1e-6
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 _BEFORE_SURROGATES: Final = "\ud7ff\U0010ffff"
@@ -88,7 +89,7 @@ def nearest(query: Query, where: Near, size: int, from_m: float | None) -> Query
     distance = {"pos": _position(where.center), "order": "asc", "unit": "m", "distance_type": "arc"}
     request = _page(query, size, certain(where)) | {"sort": [{"_geo_distance": distance}, {"id": "asc"}]}
     if from_m is not None and from_m > MARGIN_M:
-        request["search_after"] = [from_m - MARGIN_M, ""]
+        request["search_after"] = [min(from_m, _FARTHEST_M) - MARGIN_M, ""]
     return request
 
 
@@ -201,7 +202,7 @@ def _page(query: Query, size: int, sure: Query) -> Query:
 def _within(center: Point, radius_m: float) -> Query:
     if not radius_m >= 0:
         return _NOTHING
-    if radius_m >= pi * EARTH_RADIUS_M:
+    if radius_m >= _FARTHEST_M:
         return _LOCATED
     return {"geo_distance": {"distance": f"{radius_m:.4f}m", "distance_type": "arc", "pos": _position(center)}}
 

@@ -36,7 +36,7 @@ from app.index._document import (
     index_lines,
     station_document,
 )
-from app.index._es_client import WRITE, Cluster, Pump, RefusedError, pumped, pumping
+from app.index._es_client import TIDY, WRITE, Cluster, Pump, RefusedError, pumped, pumping
 from app.index._es_query import Query
 from app.index.base import ReplaceSummary
 from app.model.station import Station
@@ -253,8 +253,9 @@ class Store:
         return live, max((copy["seq_no"]["max_seq_no"] for copy in copies), default=-1)
 
     async def refresh(self) -> None:
-        """Make what was written visible to searches."""
-        await self._cluster.write("POST", f"/{self.alias}/_refresh")
+        """Make what was written visible to searches; what has just been succeeded was, when it was."""
+        with suppress(ReplacedError), _replaced_where_gone():
+            await self._cluster.write("POST", f"/{self.alias}/_refresh")
 
     async def wait_for_successor(self) -> None:
         """Give another process, which closed the index in force, some time to put a successor in force."""
@@ -276,15 +277,15 @@ class Store:
             await self.delete(Building(self._cluster, name, ""))
 
     async def delete(self, building: Building) -> None:
-        """Delete an index that never comes into force."""
-        with suppress(RefusedError):
-            await self._cluster.write("DELETE", f"/{building.name}")
+        """Delete an index that never comes into force; where that fails it is deleted later."""
+        with suppress(UnavailableError):
+            await self._cluster.write("DELETE", f"/{building.name}", budget=TIDY)
 
     async def drop(self, successor: Building) -> None:
         """Delete a successor, but for one that is in force by now."""
         claim = {"remove": {"index": successor.name, "alias": successor.alias, "must_exist": True}}
-        with suppress(RefusedError):
-            await self._cluster.write("POST", "/_aliases", {"actions": [claim]})
+        with suppress(UnavailableError):
+            await self._cluster.write("POST", "/_aliases", {"actions": [claim]}, TIDY)
             await self.delete(successor)
 
     async def copy(

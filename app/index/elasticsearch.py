@@ -24,7 +24,7 @@ from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
 from app.model.clock import Instant
 from app.model.geo import distance_m
 from app.model.identity import evse_key
-from app.model.search import Area, AvailabilityView, BoolArray, Hit, Near, Search, SearchPage, StationFilter
+from app.model.search import Area, AvailabilityView, BoolArray, Hit, KeyArray, Near, Search, SearchPage, StationFilter
 from app.model.station import Operator, Station
 
 _REMEMBERED_STATIONS: Final = 20_000
@@ -166,7 +166,7 @@ class ElasticsearchIndex(StationIndex):
         try:
             await self._store.open()
             state = await self._store.state()
-            await self._learn_all()
+            await self._where_it_is(self._learn_all)
         except BaseException:
             await self._cluster.close()
             raise
@@ -195,7 +195,8 @@ class ElasticsearchIndex(StationIndex):
             if older is not None:
                 await older.end()
             await self._store.drop_staged(feed)
-            known = await self._store.versions(self._store.alias, _es_query.of_feed(feed))
+            query = _es_query.of_feed(feed)
+            known = await self._where_it_is(lambda: self._store.versions(self._store.alias, query))
             replacement = _Replacement(feed, known, self._store, self._changing, self._learn, self._forget)
             self._replacements[feed] = replacement
             return replacement
@@ -203,7 +204,7 @@ class ElasticsearchIndex(StationIndex):
     async def upsert_stations(self, feed: str, stations: Sequence[Station]) -> ReplaceSummary:
         """Add or change these stations of a feed and keep all others; each station is changed in one step."""
         documents = await _documents(feed, stations)
-        return await _finished(self._upsert(feed, documents))
+        return await _finished(self._where_it_is(lambda: self._upsert(feed, documents)))
 
     async def remove_feed(self, feed: str) -> int:
         """Forget a feed's stations; return how many there were."""
@@ -235,7 +236,8 @@ class ElasticsearchIndex(StationIndex):
                 await self._preserve(feed, [document.id for document in changed])
                 if not await self._store.upsert(changed):
                     await self._store.wait_for_successor()
-                    await self._store.upsert_beside(feed, changed)
+                    if not await self._store.upsert(changed):
+                        await self._store.upsert_beside(feed, changed)
             return ReplaceSummary(indexed=len(documents), changed=len(changed), removed=0)
 
     async def _preserve(self, feed: str, station_ids: Sequence[str] | None) -> None:
@@ -402,12 +404,11 @@ class ElasticsearchIndex(StationIndex):
         if not keys:
             return [None] * len(evse_ids)
         wanted = np.array(sorted(set(keys.values())), np.uint64)
-        halves = (wanted & _LOW_HALF).astype(np.uint32).view(np.int32).tolist()
         holders: dict[int, list[str]] = {}
-        async for hits in self._rows(_es_query.of_evses(halves), ("id", "evse_keys")):
-            for hit in hits:
-                for key in np.intersect1d(np.frombuffer(hit.fields.evse_keys[0], "<u8"), wanted).tolist():
-                    holders.setdefault(key, []).append(hit.fields.id[0])
+        for first in range(0, len(wanted), PAGE_HITS):
+            part = wanted[first : first + PAGE_HITS]
+            for key, station_id in await self._where_it_is(lambda: self._holders(part)):  # noqa: B023
+                holders.setdefault(key, []).append(station_id)
         candidates = list(dict.fromkeys(station_id for found in holders.values() for station_id in found))
         stations = dict(zip(candidates, await self.find_stations(candidates), strict=True))
         return [
@@ -445,6 +446,16 @@ class ElasticsearchIndex(StationIndex):
             if len(answer.hits.hits) < PAGE_HITS:
                 return operators
             after_id = operators[-1].id
+
+    async def _holders(self, keys: KeyArray) -> list[tuple[int, str]]:
+        """Return which stations have an Evse with one of the keys, by id."""
+        halves = (keys & _LOW_HALF).astype(np.uint32).view(np.int32).tolist()
+        found: list[tuple[int, str]] = []
+        async for hits in self._rows(_es_query.of_evses(halves), ("id", "evse_keys")):
+            for hit in hits:
+                packed = np.frombuffer(hit.fields.evse_keys[0], "<u8")
+                found += [(key, hit.fields.id[0]) for key in np.intersect1d(packed, keys).tolist()]
+        return found
 
     async def _read_stations(self, station_ids: Sequence[str]) -> dict[str, Station]:
         # Not by _mget: of a copy that fails it says so within its answer, where a search goes to the next one.
