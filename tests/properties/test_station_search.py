@@ -392,7 +392,7 @@ def searches(draw: st.DrawFn, world: World) -> Search:
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[World, list[Search]]:
     world = make_world(draw(st.integers(0, 2**32)), draw(st.integers(1, 60)))
-    return world, draw(st.lists(searches(world), min_size=10, max_size=40))
+    return world, draw(st.lists(searches(world), min_size=10, max_size=30))
 
 
 # -------------------------------------------------------------------------------------------------------------- tests
