@@ -520,6 +520,7 @@ PORT_CALLS: dict[str, tuple[dict[str, int], ...]] = {
     "feeds": ({"index.count_stations": 1, "board.newest": 3, "ledger.find_report": 3 * len(RunKind) + 1},),
     "nearby": (SEARCH, OPERATORS),
     "nearby_all": (SEARCH, OPERATORS),
+    "on_the_map": (SEARCH, OPERATORS),
     "operators": (OPERATORS,),
     "refused": (*[HOLD] * 6, {"reservations.find_replay": 2}),
     "reservation": ({"reservations.find_reservation": 3, "reservations.now": 1}, EVSES, STATIONS, OPERATORS),
