@@ -1,6 +1,7 @@
 """Compiled or not, the answer is the same: data byte for byte, and errors with message, path, places and extensions."""
 
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 from random import Random
 from typing import Any
 
@@ -47,6 +48,14 @@ seeds = st.integers(0, 2**32)
 
 # Where a null spreads upwards, graphql-core itself leaves coroutines of its own unawaited at times.
 leaves_coroutines = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = leaves_coroutines
+
+
+@pytest.fixture(autouse=True)
+def _coroutines_end_here() -> Iterator[None]:
+    """What graphql-core leaves unawaited is collected in the test that made it, and not in another one."""
+    yield
+    gc.collect()
 
 
 class Compiled(Projecting, IncrementalExecutor):
