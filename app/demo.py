@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 import msgspec
 
-from app.errors import ChargegraphError, SettingsError
+from app.errors import ChargegraphError, SettingsError, UnavailableError
 from app.main import listen, serve
 from app.model.clock import Instant, monotonic_s, system_clock
 from app.model.feed import RunKind
@@ -69,7 +69,8 @@ async def run_demo(settings: Settings, environment: Mapping[str, str], stations:
             for task in tasks:
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(result, ChargegraphError):
+                # A store that is closed by now only means that the demo was ended before it had said all.
+                if isinstance(result, ChargegraphError) and not isinstance(result, UnavailableError):
                     raise result
     print("Everything is stopped.", flush=True)
 
