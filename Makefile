@@ -50,7 +50,7 @@ schema: $(VENV)/.installed ## print the GraphQL schema over schema/schema.graphq
 
 lock: ## resolve pyproject.toml into the requirements files (needs uv; newer versions: UPGRADE=--upgrade)
 	@uv=uv; command -v uv >/dev/null 2>&1 || uv="python3 -m uv"; \
-	compile="$$uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE)"; \
+	compile="$$uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)"; \
 	$$compile -o requirements.txt && $$compile --group dev -c requirements.txt -o requirements-dev.txt
 
 dev: $(VENV)/.installed-dev

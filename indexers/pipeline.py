@@ -12,7 +12,7 @@ from app.live.base import LiveBoard
 from app.model.availability import EvseStatus
 from app.model.clock import Clock, Instant
 from app.model.feed import FeedReport, Rejection, RunKind
-from app.model.station import Station
+from app.model.station import Operator, Station
 from indexers.base import AvailabilityFeed, Feed, StationBatch, StationFeed, StatusBatch
 
 MAX_SAMPLES = 200
@@ -127,6 +127,7 @@ async def run_full(
     Cancelling it, or a crash, leaves the last complete state.
     """
     tally = _Tally(feed.feed, RunKind.FULL, ports.clock())
+    operators: dict[str, Operator] = {}
     statuses: list[EvseStatus] = []
     replacement = await ports.index.open_replacement(feed.feed)
     try:
@@ -134,11 +135,12 @@ async def run_full(
             async for batch in feed.stations(None):
                 tally.take_batch(batch)
                 await replacement.add(_accepted(feed, batch.stations, tally))
-                await ports.index.save_operators(batch.operators)
+                operators.update((operator.id, operator) for operator in batch.operators)
                 statuses.extend(batch.statuses)
                 progress(feed.feed, tally.received, tally.expected)
         except FeedError as error:
             tally.error = str(error)
+        await ports.index.save_operators([*operators.values()])
         known = (await ports.index.count_stations()).get(feed.feed, 0)
         count = await replacement.count()
         if tally.error is None and tally.incomplete is None and count < known * KEPT_SHARE and not accept_shrink:
@@ -164,12 +166,15 @@ async def run_delta(feed: StationFeed, ports: Ports, progress: Progress = no_pro
         return await run_full(feed, ports, progress)
     tally = _Tally(feed.feed, RunKind.DELTA, ports.clock())
     since = float(cursor) - DELTA_OVERLAP_S
+    operators: dict[str, Operator] = {}
     stations: list[Station] = []
     statuses: list[EvseStatus] = []
 
     async def write() -> None:
+        await ports.index.save_operators([*operators.values()])
         tally.add_summary(await ports.index.upsert_stations(feed.feed, stations))
         await _record(ports, statuses, tally)
+        operators.clear()
         stations.clear()
         statuses.clear()
 
@@ -177,14 +182,14 @@ async def run_delta(feed: StationFeed, ports: Ports, progress: Progress = no_pro
         async for batch in feed.stations(since):
             tally.take_batch(batch)
             stations.extend(_accepted(feed, batch.stations, tally))
+            operators.update((operator.id, operator) for operator in batch.operators)
             statuses.extend(batch.statuses)
-            await ports.index.save_operators(batch.operators)
             if len(stations) >= STATIONS_A_WRITE:
                 await write()
             progress(feed.feed, tally.received, tally.expected)
     except FeedError as error:
         tally.error = str(error)
-    if stations or statuses:
+    if operators or stations or statuses:
         await write()
     if tally.error is None and tally.incomplete is None:
         await _save_cursor(ports, tally)
@@ -232,7 +237,7 @@ def _accepted(feed: Feed, stations: Sequence[Station], tally: _Tally) -> list[St
     """Keep the stations that are the feed's own and of a size that we answer for."""
     accepted = []
     for station in stations:
-        if station.feed != feed.feed or not station.id.startswith(feed.feed + ":"):
+        if not station.is_of(feed.feed):
             tally.reject([Rejection("foreign_station", station.id, f"does not belong to feed {feed.feed}")])
         elif len(station.evses) > MAX_EVSES_A_STATION:
             problem = f"{len(station.evses)} Evses are more than {MAX_EVSES_A_STATION}"

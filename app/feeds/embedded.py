@@ -3,9 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-import msgspec
-
-from app.errors import UnavailableError
+from app.feeds._reports import pack_report, unpack_report
 from app.feeds.base import FeedLedger
 from app.model.clock import Clock, system_clock
 from app.model.feed import FeedReport, RunKind
@@ -52,9 +50,8 @@ class EmbeddedFeedLedger(FeedLedger):
 
     async def save_report(self, report: FeedReport) -> None:
         """Keep the report as the last one, and as the last good one when it has no error."""
-        encoded = msgspec.msgpack.encode(report)
-        goods = (False,) if report.error is not None else (False, True)
-        rows = [(report.feed, report.kind.value, good, encoded) for good in goods]
+        packed, places = pack_report(report)
+        rows = [(report.feed, report.kind.value, good, packed) for good in places]
 
         def save(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT OR REPLACE INTO report VALUES (?, ?, ?, ?)", rows)
@@ -64,11 +61,7 @@ class EmbeddedFeedLedger(FeedLedger):
     async def find_report(self, feed: str, kind: RunKind, *, good: bool = False) -> FeedReport | None:
         """Return the last report, or the last good one, of a feed and kind."""
         query = "SELECT report FROM report WHERE feed = ? AND kind = ? AND good = ?"
-        encoded = await self._find(query, (feed, kind.value, good))
-        try:
-            return None if encoded is None else msgspec.msgpack.decode(encoded, type=FeedReport)
-        except msgspec.DecodeError as error:
-            raise UnavailableError(f"the report of {feed} cannot be read: {error}") from error
+        return unpack_report(feed, await self._find(query, (feed, kind.value, good)))
 
     async def find_note(self, feed: str, name: str) -> bytes | None:
         """Return what was noted last under a name."""

@@ -1,8 +1,6 @@
 """The feed ledger in Redis: what any hub reported is what every hub knows, and one at a time indexes a feed."""
 
-import msgspec
-
-from app.errors import UnavailableError
+from app.feeds._reports import pack_report, unpack_report
 from app.feeds.base import FeedLedger
 from app.model.feed import FeedReport, RunKind
 from app.redis import Redis, load_scripts, parse_endpoint
@@ -27,19 +25,13 @@ class RedisFeedLedger(FeedLedger):
 
     async def save_report(self, report: FeedReport) -> None:
         """Keep the report as the last one, and as the last good one when it has no error."""
-        names = [
-            _report_name(report.kind, good=good) for good in ((False,) if report.error is not None else (False, True))
-        ]
-        packed = msgspec.msgpack.encode(report)
+        packed, places = pack_report(report)
+        names = [_report_name(report.kind, good=good) for good in places]
         await self._redis.run("put", report.feed.encode(), packed, *names)
 
     async def find_report(self, feed: str, kind: RunKind, *, good: bool = False) -> FeedReport | None:
         """Return the last report, or the last good one, of a feed and kind."""
-        packed = await self._redis.run("get", feed.encode(), _report_name(kind, good=good))
-        try:
-            return None if packed is None else msgspec.msgpack.decode(packed, type=FeedReport)
-        except msgspec.DecodeError as error:
-            raise UnavailableError(f"the report of {feed} cannot be read: {error}") from error
+        return unpack_report(feed, await self._redis.run("get", feed.encode(), _report_name(kind, good=good)))
 
     async def find_note(self, feed: str, name: str) -> bytes | None:
         """Return what was noted last under a name."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from app.index._packing import LAYOUT, NO_CONNECTOR, pack_facts
+from app.index._packing import CONNECTOR_BYTES, LAYOUT, NO_CONNECTOR, pack_facts
 from app.model.station import ConnectorType, Operator, Station
 
 MAX_DOCUMENT_ID_BYTES: Final = 512
@@ -21,7 +21,6 @@ _HOURS_KEY_BYTES: Final = 12
 _FIRST_IDEOGRAPH, _LAST_IDEOGRAPH = 0x4E00, 0x9FA5
 
 _TYPES: Final = [kind.value for kind in ConnectorType]
-_CONNECTOR: Final = Struct("<IBi")
 _VERSION: Final = Struct("<q")
 _HALVES: Final = Struct("<ii")
 
@@ -184,7 +183,7 @@ def text_tokens(text: str) -> str:
 def _powers(connectors: bytes) -> dict[str, int]:
     """Return the types of the plugs that can be used, each with the most that one of them gives; no figure is -1."""
     powers: dict[str, int] = {}
-    for _, kind, power_w in _CONNECTOR.iter_unpack(connectors):
+    for _, kind, power_w in CONNECTOR_BYTES.iter_unpack(connectors):
         if kind != NO_CONNECTOR:
             name = _TYPES[kind]
             powers[name] = max(power_w, powers.get(name, power_w))

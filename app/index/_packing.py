@@ -5,7 +5,7 @@ The facts are packed so that a start reads half a million stations in seconds wi
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from app.index._text import searchable_text
 from app.model.geo import is_position
-from app.model.identity import SEPARATOR, evse_key
+from app.model.identity import evse_key
 from app.model.opening import OpeningHours
 from app.model.station import NOT_OPERATING, Access, ConnectorType, Presence, Station
 
@@ -31,10 +31,12 @@ ACCESSES: Final = {access: code for code, access in enumerate(Access)}
 CONNECTOR_ROW: Final = np.dtype([("evse", "<u4"), ("kind", "u1"), ("power_w", "<i4")])
 """One connector of an Evse that operates: which of the station's Evses, and what it offers."""
 
+CONNECTOR_BYTES: Final = struct.Struct("<IBi")
+"""A CONNECTOR_ROW, for one at a time."""
+
 LAYOUT: Final = repr(("1", CONNECTOR_ROW.descr, [kind.name for kind in KINDS], [access.name for access in ACCESSES]))
 """Names everything that packed facts depend on; a store with another layout is packed anew from its content."""
 
-_ROW = struct.Struct("<IBi")
 _KEY = struct.Struct("<Q")
 _COMPRESSION_LEVEL = 1
 _HASH_BYTES = 16
@@ -108,6 +110,15 @@ def pack_facts(station: Station) -> Facts:
     )
 
 
+def holder_of(evse_id: str, station_ids: Iterable[str], stations: Mapping[str, Station | None]) -> str | None:
+    """Return which of the stations that have the key of an Evse has the Evse itself: two Evses may share a key."""
+    for station_id in station_ids:
+        station = stations[station_id]
+        if station is not None and any(evse.id == evse_id for evse in station.evses):
+            return station_id
+    return None
+
+
 def unpack_hours(hours: bytes) -> tuple[OpeningHours, str | None]:
     """Return opening hours and time zone as ``pack_facts`` packed them."""
     return _hours_decoder.decode(hours)
@@ -134,19 +145,18 @@ def _pack_connectors(station: Station) -> bytes:
         if evse.presence in NOT_OPERATING:
             continue
         if not evse.connectors:
-            rows.append(_ROW.pack(number, NO_CONNECTOR, NO_POWER))
+            rows.append(CONNECTOR_BYTES.pack(number, NO_CONNECTOR, NO_POWER))
         for connector in evse.connectors:
             power_w = connector.max_power_w
             bounded_w = NO_POWER if power_w is None else max(NO_POWER, min(power_w, MAX_POWER_W))
-            rows.append(_ROW.pack(number, KINDS[connector.type], bounded_w))
+            rows.append(CONNECTOR_BYTES.pack(number, KINDS[connector.type], bounded_w))
     return b"".join(rows)
 
 
 def require_feed(feed: str, stations: Sequence[Station]) -> None:
     """Raise ValueError when one of the stations belongs to another feed."""
-    prefix = f"{feed}{SEPARATOR}"
     for station in stations:
-        if station.feed != feed or not station.id.startswith(prefix):
+        if not station.is_of(feed):
             raise ValueError(f"station {station.id!r} of feed {station.feed!r} does not belong to feed {feed!r}")
 
 

@@ -18,7 +18,7 @@ from app.index._es_client import Cluster, RefusedError
 from app.index._es_query import MARGIN_M, PAGE_HITS, RANKED_RADIUS_M, Query
 from app.index._es_store import Staging, Store
 from app.index._hours import is_known_open
-from app.index._packing import distinct_stations, require_feed
+from app.index._packing import distinct_stations, holder_of, require_feed
 from app.index._region import Region, in_box
 from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
 from app.model.clock import Instant
@@ -411,10 +411,7 @@ class ElasticsearchIndex(StationIndex):
                 holders.setdefault(key, []).append(station_id)
         candidates = list(dict.fromkeys(station_id for found in holders.values() for station_id in found))
         stations = dict(zip(candidates, await self.find_stations(candidates), strict=True))
-        return [
-            next((one for one in holders.get(keys.get(evse_id, -1), ()) if _has_evse(stations[one], evse_id)), None)
-            for evse_id in evse_ids
-        ]
+        return [holder_of(evse_id, holders.get(keys.get(evse_id, -1), ()), stations) for evse_id in evse_ids]
 
     async def list_station_local_ids(self, feed: str, page_size: int) -> AsyncIterator[tuple[str, ...]]:
         """Return the source's own ids of a feed's stations, in pages, in the order of the stations' ids."""
@@ -663,7 +660,3 @@ def _in_order_of_distance(
 
 def _facts(row: _Row) -> FactRow:
     return (row.id[0], "", row.lon[0], row.lat[0], 0, row.hours[0], b"", row.evse_keys[0], row.connectors[0])
-
-
-def _has_evse(station: Station | None, evse_id: str) -> bool:
-    return station is not None and any(evse.id == evse_id for evse in station.evses)

@@ -13,7 +13,7 @@ import numpy as np
 from app.errors import UnavailableError
 from app.index import _query
 from app.index._columns import Batch, Columns, Dictionaries, merge, read_batch
-from app.index._packing import pack_stations, require_feed, unpack_station
+from app.index._packing import holder_of, pack_stations, require_feed, unpack_station
 from app.index._store import Change, Reader, Writer, answering
 from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
 from app.model.identity import evse_key
@@ -147,10 +147,7 @@ class EmbeddedIndex(StationIndex):
         ]
         wanted = list(dict.fromkeys(station_id for ids in candidates for station_id in ids))
         stations = dict(zip(wanted, await self.find_stations(wanted), strict=True))
-        return [
-            next((station_id for station_id in ids if _has_evse(stations[station_id], evse_id)), None)
-            for evse_id, ids in zip(evse_ids, candidates, strict=True)
-        ]
+        return [holder_of(evse_id, ids, stations) for evse_id, ids in zip(evse_ids, candidates, strict=True)]
 
     async def list_station_local_ids(self, feed: str, page_size: int) -> AsyncIterator[tuple[str, ...]]:
         """Return the source's own ids of a feed's stations, in pages, in the order of the stations' ids."""
@@ -317,10 +314,6 @@ class _EmbeddedReplacement(FeedReplacement):
 
 def _summary(change: Change) -> ReplaceSummary:
     return ReplaceSummary(indexed=change.indexed, changed=change.changed, removed=len(change.gone))
-
-
-def _has_evse(station: Station | None, evse_id: str) -> bool:
-    return station is not None and any(evse.id == evse_id for evse in station.evses)
 
 
 def _closed() -> UnavailableError:

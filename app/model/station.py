@@ -11,6 +11,7 @@ import msgspec
 from app.model.clock import Instant
 from app.model.datum import Datum
 from app.model.geo import Point
+from app.model.identity import SEPARATOR
 from app.model.opening import UNKNOWN_HOURS, OpeningHours
 
 
@@ -239,6 +240,10 @@ class Station(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     source_updated_at: Instant | None = None
     evses: tuple[Evse, ...] = ()
     flags: tuple[Flag, ...] = ()
+
+    def is_of(self, feed: str) -> bool:
+        """Tell whether it belongs to a feed, by what it says and by its id."""
+        return self.feed == feed and self.id.startswith(f"{feed}{SEPARATOR}")
 
 
 class Operator(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -189,9 +189,7 @@ class EmbeddedReservations(ReservationStore):
             return False
 
         def decide(connection: sqlite3.Connection, now: Instant) -> bool:
-            reservation = (
-                _fetch(connection, "WHERE id = ?", reservation_id) if is_reservation_id(reservation_id) else None
-            )
+            reservation = _fetch_by_id(connection, reservation_id)
             if reservation is None or reservation.fence != fence or reservation.state is not expected:
                 return False
             _move(connection, reservation, state, now)
@@ -351,8 +349,12 @@ def _fetch(connection: sqlite3.Connection, where: str, value: str) -> Reservatio
     return None if row is None else _read(row)
 
 
+def _fetch_by_id(connection: sqlite3.Connection, reservation_id: str) -> Reservation | None:
+    return _fetch(connection, "WHERE id = ?", reservation_id) if is_reservation_id(reservation_id) else None
+
+
 def _fetch_own(connection: sqlite3.Connection, partner_id: str, reservation_id: str) -> Reservation | None:
-    reservation = _fetch(connection, "WHERE id = ?", reservation_id) if is_reservation_id(reservation_id) else None
+    reservation = _fetch_by_id(connection, reservation_id)
     return reservation if reservation is not None and reservation.partner_id == partner_id else None
 
 

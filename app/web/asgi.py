@@ -18,7 +18,7 @@ from app.partners.base import PartnerDirectory
 from app.services.bundle import Services
 from app.settings import Settings
 from app.web import ide
-from app.web.auth import CHALLENGE, Doorkeeper
+from app.web.auth import CHALLENGE, KEY_NEEDED, Doorkeeper
 from app.web.graphql_endpoint import GraphQLEndpoint
 from app.web.health import ReadyChecks, health_router
 from app.web.http import JSON, send_bytes
@@ -84,6 +84,6 @@ async def _admits(doorkeeper: Doorkeeper, scope: Scope, send: Send) -> bool:
     except UnavailableError as absent:
         await send_bytes(send, 503, orjson.dumps({"errors": [unavailable_error(absent)]}), JSON)
         return False
-    error = error_body(ErrorCode.UNAUTHENTICATED, "a valid key is needed: Authorization: Bearer KEY, or X-API-Key: KEY")
+    error = error_body(ErrorCode.UNAUTHENTICATED, KEY_NEEDED)
     await send_bytes(send, 401, orjson.dumps({"errors": [error]}), JSON, (CHALLENGE,))
     return False

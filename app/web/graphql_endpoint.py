@@ -17,7 +17,7 @@ from app.errors import ChargegraphError, UnavailableError
 from app.services.bundle import Services
 from app.services.viewer import Viewer
 from app.web import ide
-from app.web.auth import CHALLENGE, Doorkeeper
+from app.web.auth import CHALLENGE, KEY_NEEDED, Doorkeeper
 from app.web.http import (
     BODY_DEADLINE_S,
     JSON,
@@ -115,8 +115,7 @@ class GraphQLEndpoint:
             raise _RefusedError(405, "use POST, or GET for queries", ErrorCode.BAD_USER_INPUT, (b"allow", b"GET, POST"))
         viewer = await self._doorkeeper.find_viewer(scope)
         if viewer is None:
-            message = "a valid key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
-            raise _RefusedError(401, message, ErrorCode.UNAUTHENTICATED, CHALLENGE)
+            raise _RefusedError(401, KEY_NEEDED, ErrorCode.UNAUTHENTICATED, CHALLENGE)
         if media_type is None:
             raise _RefusedError(406, f"Accept: answers are {' or '.join(MEDIA_TYPES)}")
         request = _read_query_string(scope) if method == "GET" else _read_json(await self._read_body(scope, receive))

@@ -47,8 +47,7 @@ seeds = st.integers(0, 2**32)
 
 
 # Where a null spreads upwards, graphql-core itself leaves coroutines of its own unawaited at times.
-leaves_coroutines = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-pytestmark = leaves_coroutines
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -105,13 +104,11 @@ async def check_world(seed: int, noise: float) -> None:
             world.calls.clear()
 
 
-@leaves_coroutines
 @given(seeds)
 async def test_noisy_data_is_answered_as_by_graphql_core(seed):
     await check_world(seed, 1.0)
 
 
-@leaves_coroutines
 @given(seeds)
 async def test_nearly_clean_data_is_answered_as_by_graphql_core(seed):
     await check_world(seed, 0.1)
@@ -130,7 +127,6 @@ class CompiledStrawberry(CompiledExecutor):
     plans = Plans()
 
 
-@leaves_coroutines
 @given(seeds, st.sampled_from([1.0, 0.1, 0.0]))
 async def test_strawberry_objects_are_answered_as_by_graphql_core(seed, noise):
     random = Random(seed)
