@@ -179,5 +179,5 @@ async def _somewhere_free(hub: Hub) -> Point:
     keys = [key for key in await hub.partners.list_keys() if key.revoked_at is None and key.partner.id == PARTNER]
     viewer = viewer_of(keys[-1].partner, hub.services.feeds)
     page = await hub.services.search.search(viewer, Area(box=CHINA), wanted, 1, None)
-    places = [found.view.station.location for found in page.found]
+    places = [found.sighting.station.location for found in page.found]
     return next((place for place in places if place is not None), PEOPLES_SQUARE)

@@ -5,6 +5,7 @@ import strawberry
 from app.model import station as model
 from app.model.station import ConnectorFormat, ConnectorType, Current, Flag, PowerBasis
 from schema.scalars import api_enum
+from schema.shown import shown
 
 WATTS_PER_KW = 1_000
 
@@ -104,38 +105,26 @@ api_enum(
 class Connector:
     """A connector as it is shown."""
 
-    id: strawberry.ID = strawberry.field(description="Unique within its Evse only.")
-    type: ConnectorType = strawberry.field(description="The kind of plug.")
-    raw_type: str | None = strawberry.field(description="What the source wrote for the kind, where it is kept.")
-    format: ConnectorFormat = strawberry.field(description="Who brings the cable.")
-    current: Current = strawberry.field(description="The kind of current.")
-    max_power_kw: float | None = strawberry.field(
-        description="The most that it delivers, in kW; null where no figure can be had or trusted."
-    )
-    power_basis: PowerBasis = strawberry.field(description="What `maxPowerKw` rests on.")
-    voltage_v: int | None = strawberry.field(description="Highest voltage in volts, where stated.")
-    amperage_a: int | None = strawberry.field(description="Highest current in amperes, where stated.")
-    standard_revision: str | None = strawberry.field(
-        description="The revision of the plug's national standard, where stated (GB/T 2011, 2015 …)."
-    )
-    flags: list[Flag] = strawberry.field(description="What was repaired, inferred or found doubtful in this record.")
+    connector: strawberry.Private[model.Connector]
 
-    @classmethod
-    def of(cls, connector: model.Connector) -> "Connector":
-        """Show a connector."""
-        return cls(
-            id=strawberry.ID(connector.id),
-            type=connector.type,
-            raw_type=connector.raw_type,
-            format=connector.format,
-            current=connector.current,
-            max_power_kw=kilowatts(connector.max_power_w),
-            power_basis=connector.power_basis,
-            voltage_v=connector.voltage_v,
-            amperage_a=connector.amperage_a,
-            standard_revision=connector.standard_revision,
-            flags=list(connector.flags),
-        )
+    id: strawberry.ID = shown("connector.id", "Unique within its Evse only.")
+    type: ConnectorType = shown("connector.type", "The kind of plug.")
+    raw_type: str | None = shown("connector.raw_type", "What the source wrote for the kind, where it is kept.")
+    format: ConnectorFormat = shown("connector.format", "Who brings the cable.")
+    current: Current = shown("connector.current", "The kind of current.")
+    power_basis: PowerBasis = shown("connector.power_basis", "What `maxPowerKw` rests on.")
+    voltage_v: int | None = shown("connector.voltage_v", "Highest voltage in volts, where stated.")
+    amperage_a: int | None = shown("connector.amperage_a", "Highest current in amperes, where stated.")
+    standard_revision: str | None = shown(
+        "connector.standard_revision",
+        "The revision of the plug's national standard, where stated (GB/T 2011, 2015 …).",
+    )
+    flags: list[Flag] = shown("connector.flags", "What was repaired, inferred or found doubtful in this record.")
+
+    @strawberry.field(description="The most that it delivers, in kW; null where no figure can be had or trusted.")
+    def max_power_kw(self) -> float | None:
+        """Show the power."""
+        return kilowatts(self.connector.max_power_w)
 
 
 def kilowatts(watts: int | None) -> float | None:

@@ -8,9 +8,11 @@ from strawberry.dataloader import DataLoader
 
 from app.errors import InvalidInputError
 from app.model.feed import FeedInfo
+from app.model.identity import SEPARATOR
 from app.model.station import Operator
 from app.services.bundle import Services
-from app.services.station_search import MAX_IDS, EvseView, StationView
+from app.services.sightings import EvseView, Sighting
+from app.services.station_search import MAX_IDS
 from app.services.viewer import Viewer
 
 MAX_STATIONS_A_REQUEST = 200
@@ -28,7 +30,7 @@ class Context:
         self._operators: Mapping[str, Operator] | None = None
         # No caching: a mutation may have changed an Evse since it was looked up for the field before.
         self.evses: DataLoader[str, EvseView | None] = DataLoader(self._load_evses, max_batch_size=MAX_IDS, cache=False)
-        self.stations: DataLoader[str, StationView | None] = DataLoader(
+        self.stations: DataLoader[str, Sighting | None] = DataLoader(
             self._load_stations, max_batch_size=MAX_IDS, cache=False
         )
 
@@ -40,11 +42,18 @@ class Context:
             raise InvalidInputError(field, problem)
 
     async def operators(self) -> Mapping[str, Operator]:
-        """Return the operators by id; looked up once a request."""
+        """Return the operators that the viewer may see, by id; looked up once a request."""
         if self._operators is None:
-            listed = await self.services.search.list_operators(self.viewer)
-            self._operators = {operator.id: operator for operator in listed}
+            self._operators = await self.services.search.operators(self.viewer)
         return self._operators
+
+    def operator(self, operator_id: str) -> Operator:
+        """Return an operator of those that were looked up; else one of which no more is known than its id says."""
+        known = self._operators
+        if known is not None and operator_id in known:
+            return known[operator_id]
+        feed, _, party = operator_id.partition(SEPARATOR)
+        return Operator(id=operator_id, feed=feed, party=party)
 
     def feed(self, feed_id: str) -> FeedInfo | None:
         """Return a configured feed; None when it was configured once and is no longer."""
@@ -59,7 +68,7 @@ class Context:
     async def _load_evses(self, evse_ids: Sequence[str]) -> list[EvseView | None]:
         return await self.services.search.find_evses(self.viewer, evse_ids)
 
-    async def _load_stations(self, station_ids: Sequence[str]) -> list[StationView | None]:
+    async def _load_stations(self, station_ids: Sequence[str]) -> list[Sighting | None]:
         return await self.services.search.find_stations(self.viewer, station_ids)
 
 

@@ -11,16 +11,16 @@ from graphql import (
     ExecutionResult,
     GraphQLError,
     GraphQLSchema,
-    OperationDefinitionNode,
     OperationType,
     execute,
+    get_operation_ast,
     parse,
     validate,
 )
 
 from schema.context import Context
 from schema.errors import MAX_ERRORS, ErrorCode, field_error, request_error
-from schema.execution import CompiledExecutor
+from schema.execution import CompiledExecutor, Fragments, Operations, Plans
 from schema.limits import check_limits
 from schema.root import schema as strawberry_schema
 
@@ -29,6 +29,9 @@ MAX_TOKENS = 2_000
 MAX_COMMENTS = 500
 MAX_REMEMBERED_CHARACTERS = 256 * 1024
 """How much text of documents is remembered with its syntax tree, which takes about a hundred times as much memory."""
+
+
+_OPTIONS: dict[str, Any] = {"max_coercion_errors": MAX_ERRORS, "operation_extensions": None}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -42,15 +45,17 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     """A document that is valid and within the limits."""
 
     document: DocumentNode
-    operations: dict[str, OperationDefinitionNode]
 
     def changes(self, operation_name: str | None) -> bool:
         """Tell whether the operation that the request selects is a mutation."""
-        if operation_name is not None:
-            chosen = self.operations.get(operation_name)
-        else:
-            chosen = next(iter(self.operations.values())) if len(self.operations) == 1 else None
+        chosen = get_operation_ast(self.document, operation_name)
         return chosen is not None and chosen.operation is OperationType.MUTATION
+
+
+class KeepingExecutor(CompiledExecutor):
+    """Keeps pieces of answers as bytes: what is written by orjson alone may have such in it."""
+
+    plans = Plans(fragments=Fragments())
 
 
 class Engine:
@@ -58,8 +63,8 @@ class Engine:
 
     def __init__(self, graphql_schema: GraphQLSchema | None = None, *, compiled: bool = True) -> None:
         """Take the service's schema, unless another is given. Not ``compiled``: all execution is graphql-core's."""
-        self._executor = CompiledExecutor if compiled else strawberry_schema.execution_context_class
         self._schema = graphql_schema or strawberry_schema._schema  # noqa: SLF001 - there is no other way to it
+        self._operations = Operations(self._schema, KeepingExecutor, **_OPTIONS) if compiled else None
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._characters = 0
 
@@ -83,8 +88,7 @@ class Engine:
             return _refused([excess], ErrorCode.GRAPHQL_VALIDATION_FAILED)
         if errors := validate(self._schema, document, max_errors=MAX_ERRORS):
             return _refused(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED, document)
-        operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-        plan = Plan(document, {node.name.value if node.name else "": node for node in operations})
+        plan = Plan(document)
         self._remember(text, plan)
         return plan
 
@@ -92,15 +96,17 @@ class Engine:
         self, plan: Plan, operation_name: str | None, variables: Mapping[str, Any] | None, context: Context
     ) -> Answer:
         """Answer a request. Never raises for anything that a caller or a store can cause."""
+        given = dict(variables or {})
+        if self._operations is not None:
+            return _answered(await self._operations.execute(plan.document, operation_name, given, context))
         result = execute(
             self._schema,
             plan.document,
             context_value=context,
-            variable_values=dict(variables or {}),
+            variable_values=given,
             operation_name=operation_name,
-            max_coercion_errors=MAX_ERRORS,
-            executor_class=self._executor,
-            operation_extensions=None,
+            executor_class=strawberry_schema.execution_context_class,
+            **_OPTIONS,
         )
         if isawaitable(result):
             result = await result

@@ -66,18 +66,17 @@ async def _find(context: Context, name: str, keys: list[str]) -> Sequence[Answer
 
 
 async def _stations(context: Context, ids: list[str]) -> list[Answer]:
-    views = await context.services.search.find_stations(context.viewer, ids)
-    return [None if view is None else await Station.of(view, context) for view in views]
+    return [*await Station.of_each(await context.services.search.find_stations(context.viewer, ids), context)]
 
 
 async def _evses(context: Context, ids: list[str]) -> list[Answer]:
     views = await context.services.search.find_evses(context.viewer, ids)
-    return [None if view is None else Evse.of(view, context) for view in views]
+    return [None if view is None else Evse(view=view, context=context) for view in views]
 
 
 async def _operators(context: Context, ids: list[str]) -> list[Answer]:
     operators = await context.operators()
-    return [Operator.of(operators[key]) if key in operators else None for key in ids]
+    return [Operator(operator=operators[key]) if key in operators else None for key in ids]
 
 
 async def _reservations(context: Context, ids: list[str]) -> list[Answer]:

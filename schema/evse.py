@@ -6,10 +6,12 @@ import strawberry
 
 from app.model.availability import Availability, StatusChannel
 from app.model.station import Flag, Presence
-from app.services.station_search import EvseView
+from app.services.sightings import EvseView
 from schema.connector import Connector, kilowatts
 from schema.context import Context, Info
-from schema.scalars import DateTime, Milliseconds, api_enum
+from schema.execution import ages
+from schema.scalars import DateTime, api_enum
+from schema.shown import shown
 
 api_enum(
     Availability,
@@ -49,6 +51,15 @@ api_enum(
 )
 
 
+def _observed_at(evse: "Evse") -> float | None:
+    news = evse.view.status
+    return None if news is None else news.observed_at
+
+
+def _shown_at(evse: "Evse") -> float:
+    return evse.view.at
+
+
 @strawberry.federation.type(
     name="Evse",
     keys=["id"],
@@ -60,85 +71,91 @@ api_enum(
 class Evse:
     """An Evse as it is shown to one viewer at one moment."""
 
-    id: strawberry.ID = strawberry.field(description="The identifier, `feed:party:local`, unique as a whole.")
-    station_id: strawberry.ID = strawberry.field(description="The station that it stands in.")
-    local_id: str = strawberry.field(description="Exactly what the source calls it.")
-    name: str | None = strawberry.field(description="Its name, where stated.")
-    evse_code: str | None = strawberry.field(description="Its eMI3 code such as DE*AAA*E1234, where stated.")
-    physical_reference: str | None = strawberry.field(description="What is written on it, where stated.")
-    presence: Presence = strawberry.field(description="Whether it stands there and is in service.")
-    status: Availability = strawberry.field(
-        description="What may be claimed of this moment: the last news while it is fresh, RESERVED while held."
+    view: strawberry.Private[EvseView]
+    context: strawberry.Private[Context]
+
+    id: strawberry.ID = shown("view.evse.id", "The identifier, `feed:party:local`, unique as a whole.")
+    station_id: strawberry.ID = shown("view.station_id", "The station that it stands in.")
+    local_id: str = shown("view.evse.local_id", "Exactly what the source calls it.")
+    name: str | None = shown("view.evse.name", "Its name, where stated.")
+    evse_code: str | None = shown("view.evse.evse_code", "Its eMI3 code such as DE*AAA*E1234, where stated.")
+    physical_reference: str | None = shown("view.evse.physical_reference", "What is written on it, where stated.")
+    presence: Presence = shown("view.evse.presence", "Whether it stands there and is in service.")
+    status: Availability = shown(
+        "view.availability",
+        "What may be claimed of this moment: the last news while it is fresh, RESERVED while held.",
     )
     status_age_s: float | None = strawberry.field(
-        description="How long ago the last news was observed, in seconds; null where there never was any."
+        resolver=ages(_observed_at, _shown_at),
+        description="How long ago the last news was observed, in seconds; null where there never was any.",
     )
-    status_stale: bool = strawberry.field(description="Whether there was news and it is too old to claim anything.")
-    status_stale_at: DateTime | None = strawberry.field(
-        description="From when on the last news claims nothing; null without news."
+    status_stale: bool = shown("view.stale", "Whether there was news and it is too old to claim anything.")
+    reservable: bool | None = shown(
+        "view.evse.reservable",
+        "Whether its operator says that it takes reservations; null where it does not say.",
     )
-    last_known_status: Availability | None = strawberry.field(
-        description="What the last news said, however old; null without news."
+    inferred: bool = shown(
+        "view.evse.inferred",
+        "Whether the source knows no such level and it was inferred; such an Evse never has live status.",
     )
-    last_known_at: DateTime | None = strawberry.field(
+    equipment_id: str | None = shown("view.evse.equipment_id", "The cabinet that it belongs to, where stated.")
+    equipment_name: str | None = shown("view.evse.equipment_name", "The cabinet's name, where stated.")
+    manufacturer: str | None = shown("view.evse.manufacturer", "Who made it, where stated.")
+    model: str | None = shown("view.evse.model", "Its model, where stated.")
+    flags: list[Flag] = shown("view.evse.flags", "What was repaired, inferred or found doubtful in this record.")
+
+    @strawberry.field(description="From when on the last news claims nothing; null without news.")
+    def status_stale_at(self) -> DateTime | None:
+        """Show the end of what the news is worth."""
+        news = self.view.status
+        return None if news is None else DateTime(news.stale_after)
+
+    @strawberry.field(description="What the last news said, however old; null without news.")
+    def last_known_status(self) -> Availability | None:
+        """Show the last news."""
+        news = self.view.status
+        return None if news is None else news.availability
+
+    @strawberry.field(
         description="When the last news was observed: the source's time, or ours of receipt; null without news."
     )
-    status_received_at: DateTime | None = strawberry.field(
-        description="When the last news reached us; null without news."
-    )
-    status_channel: StatusChannel | None = strawberry.field(
-        description="How the last news reached us; null without news."
-    )
-    raw_status: str | None = strawberry.field(description="The status in the source's own word; null without news.")
-    held_by_me: bool = strawberry.field(description="Whether it is this key's partner that holds it.")
-    reservable: bool | None = strawberry.field(
-        description="Whether its operator says that it takes reservations; null where it does not say."
-    )
-    inferred: bool = strawberry.field(
-        description="Whether the source knows no such level and it was inferred; such an Evse never has live status."
-    )
-    equipment_id: str | None = strawberry.field(description="The cabinet that it belongs to, where stated.")
-    equipment_name: str | None = strawberry.field(description="The cabinet's name, where stated.")
-    manufacturer: str | None = strawberry.field(description="Who made it, where stated.")
-    model: str | None = strawberry.field(description="Its model, where stated.")
-    power_limit_kw: float | None = strawberry.field(
-        description="The limit in kW that all Evses with the same `equipmentId` share, where stated."
-    )
-    connectors: list[Connector] = strawberry.field(description="Its plugs; one at a time charges.")
-    flags: list[Flag] = strawberry.field(description="What was repaired, inferred or found doubtful in this record.")
+    def last_known_at(self) -> DateTime | None:
+        """Show the time of the news."""
+        news = self.view.status
+        return None if news is None else DateTime(news.observed_at)
 
-    @classmethod
-    def of(cls, view: EvseView, context: Context) -> "Evse":
-        """Show an Evse to the one who asks."""
-        evse, news = view.evse, view.status
-        return cls(
-            id=strawberry.ID(evse.id),
-            station_id=strawberry.ID(view.station_id),
-            local_id=evse.local_id,
-            name=evse.name,
-            evse_code=evse.evse_code,
-            physical_reference=evse.physical_reference,
-            presence=evse.presence,
-            status=view.availability,
-            status_age_s=None if view.age_s is None else round(view.age_s, Milliseconds),
-            status_stale=view.stale,
-            status_stale_at=None if news is None else DateTime(news.stale_after),
-            last_known_status=None if news is None else news.availability,
-            last_known_at=None if news is None else DateTime(news.observed_at),
-            status_received_at=None if news is None else DateTime(news.received_at),
-            status_channel=None if news is None else news.channel,
-            raw_status=None if news is None else news.raw,
-            held_by_me=context.holds(view),
-            reservable=evse.reservable,
-            inferred=evse.inferred,
-            equipment_id=evse.equipment_id,
-            equipment_name=evse.equipment_name,
-            manufacturer=evse.manufacturer,
-            model=evse.model,
-            power_limit_kw=kilowatts(evse.power_limit_w),
-            connectors=[Connector.of(connector) for connector in evse.connectors],
-            flags=list(evse.flags),
-        )
+    @strawberry.field(description="When the last news reached us; null without news.")
+    def status_received_at(self) -> DateTime | None:
+        """Show the time of receipt."""
+        news = self.view.status
+        return None if news is None else DateTime(news.received_at)
+
+    @strawberry.field(description="How the last news reached us; null without news.")
+    def status_channel(self) -> StatusChannel | None:
+        """Show the channel."""
+        news = self.view.status
+        return None if news is None else news.channel
+
+    @strawberry.field(description="The status in the source's own word; null without news.")
+    def raw_status(self) -> str | None:
+        """Show the source's word."""
+        news = self.view.status
+        return None if news is None else news.raw
+
+    @strawberry.field(description="Whether it is this key's partner that holds it.")
+    def held_by_me(self) -> bool:
+        """Compare the holder with the viewer."""
+        return self.context.holds(self.view)
+
+    @strawberry.field(description="The limit in kW that all Evses with the same `equipmentId` share, where stated.")
+    def power_limit_kw(self) -> float | None:
+        """Show the limit."""
+        return kilowatts(self.view.evse.power_limit_w)
+
+    @strawberry.field(description="Its plugs; one at a time charges.")
+    def connectors(self) -> list[Connector]:
+        """Show the plugs."""
+        return [Connector(connector=connector) for connector in self.view.evse.connectors]
 
 
 @strawberry.type
@@ -154,4 +171,4 @@ class EvseQuery:
         """Find an Evse."""
         info.context.charge("id", 1)
         view = await info.context.evses.load(id)
-        return None if view is None else Evse.of(view, info.context)
+        return None if view is None else Evse(view=view, context=info.context)

@@ -74,10 +74,8 @@ def write_cursor(digest: str, key: float, item_id: str) -> str:
     return urlsafe_b64encode(msgspec.json.encode(Cursor(_VERSION, digest, key, item_id))).decode().rstrip("=")
 
 
-def read_cursor(after: str | None, digest: str) -> Cursor | None:
-    """Return the position, None for the beginning. Raises InvalidInputError for a cursor that is not of this search."""
-    if after is None:
-        return None
+def read_cursor(after: str, digest: str) -> Cursor:
+    """Return the position. Raises InvalidInputError for a cursor that is not of this search."""
     try:
         if len(after) > MAX_CURSOR_CHARACTERS:
             raise InvalidInputError("after", "this is not a cursor that was given out here")

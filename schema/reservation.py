@@ -91,14 +91,15 @@ class Reservation:
     async def evse(self, info: Info) -> Evse | None:
         """Look up the Evse, together with those of other reservations."""
         view = await info.context.evses.load(self.evse_id)
-        return None if view is None else Evse.of(view, info.context)
+        return None if view is None else Evse(view=view, context=info.context)
 
     @strawberry.field(description="The station of the Evse; null when its operator has removed it since.")
     async def station(self, info: Info) -> Station | None:
         """Look up the station, together with those of other reservations."""
         evse = await info.context.evses.load(self.evse_id)
-        view = None if evse is None else await info.context.stations.load(evse.station_id)
-        return None if view is None else await Station.of(view, info.context)
+        sighting = None if evse is None else await info.context.stations.load(evse.station_id)
+        (station,) = await Station.of_each([sighting], info.context)
+        return station
 
     @classmethod
     def of(cls, reservation: model.Reservation, now: Instant) -> "Reservation":
@@ -217,7 +218,7 @@ class ReservationQuery:
         context = info.context
         size = page_size(first)
         digest = digest_of("reservations", context.viewer.partner.id, live_only)
-        cursor = read_cursor(after, digest)
+        cursor = None if after is None else read_cursor(after, digest)
         context.charge("first", size)
         position = None if cursor is None else (cursor.key, cursor.id)
         booking = context.services.booking

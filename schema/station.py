@@ -1,8 +1,11 @@
 """Stations, and the searches that find them."""
 
 import math
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Annotated
 
+import msgspec
 import strawberry
 
 from app.errors import InvalidInputError
@@ -11,16 +14,19 @@ from app.model import station as model
 from app.model.availability import Availability
 from app.model.datum import Datum
 from app.model.feed import FeedRights
-from app.model.search import MAX_RADIUS_M, Area, Near, Position
+from app.model.search import MAX_RADIUS_M, Area, Near, Position, StationFilter
 from app.model.station import NO_FEES, Access, Flag, ParkingPlace, Presence
-from app.services.station_search import MAX_IDS, Found, StationView
+from app.services.sightings import Mark, Sighting, StationView
+from app.services.station_search import MAX_IDS, Found, FoundPage
 from schema import geometry
 from schema.context import Context, Info
 from schema.evse import Evse
+from schema.execution import Fragmented
 from schema.geometry import BoundingBoxInput, PositionInput, StatedPosition
 from schema.operator import Operator
 from schema.pagination import DEFAULT_PAGE_SIZE, PageInfo, digest_of, page_info, page_size, read_cursor, write_cursor
 from schema.scalars import DateTime, GeoJson, api_enum
+from schema.shown import shown
 from schema.station_filter import StationFilterInput, read_filter
 
 _CHINA = "CN"
@@ -153,46 +159,83 @@ class StationAvailability:
         )
 
 
+class _StationMark(msgspec.Struct, frozen=True, gc=False):
+    """What the fields of a station were made of."""
+
+    seen: Mark
+    operator: model.Operator
+
+
 @strawberry.federation.type(
     name="Station", keys=["id"], description="One place of one operator with its Evses (OCPI calls it a location)."
 )
-class Station:
+class Station(Fragmented):
     """A station as it is shown to one viewer at one moment."""
 
-    view: strawberry.Private[StationView]
+    sighting: strawberry.Private[Sighting]
     context: strawberry.Private[Context]
 
-    id: strawberry.ID = strawberry.field(description="The identifier, `feed:party:local`, unique as a whole.")
-    feed_id: strawberry.ID = strawberry.field(description="The feed that this station comes from.")
-    local_id: str = strawberry.field(description="Exactly what the source calls it.")
-    name: str | None = strawberry.field(description="Its name, where stated.")
-    address: str | None = strawberry.field(description="The whole address in one line; null where none is stated.")
-    presence: Presence = strawberry.field(description="Whether it stands there and is in service.")
-    access: Access = strawberry.field(description="Who may charge here.")
-    parking_place: ParkingPlace = strawberry.field(description="What kind of place the bays are in.")
-    open_now: bool | None = strawberry.field(
-        description="Whether it is open now; null where the hours or the time zone are not understood."
+    id: strawberry.ID = shown("sighting.station.id", "The identifier, `feed:party:local`, unique as a whole.")
+    feed_id: strawberry.ID = shown("sighting.station.feed", "The feed that this station comes from.")
+    local_id: str = shown("sighting.station.local_id", "Exactly what the source calls it.")
+    name: str | None = shown("sighting.station.name", "Its name, where stated.")
+    presence: Presence = shown("sighting.station.presence", "Whether it stands there and is in service.")
+    access: Access = shown("sighting.station.access", "Who may charge here.")
+    parking_place: ParkingPlace = shown("sighting.station.parking_place", "What kind of place the bays are in.")
+    open_now: bool | None = shown(
+        "sighting.view.open_now",
+        "Whether it is open now; null where the hours or the time zone are not understood.",
     )
-    time_zone: str | None = strawberry.field(description="IANA name of the local time's zone, where known.")
-    phones: list[str] = strawberry.field(description="Numbers to call.")
-    bay_count: int | None = strawberry.field(description="How many parking bays there are, where stated.")
-    directions: str | None = strawberry.field(description="How to find it, in the source's words.")
-    remark: str | None = strawberry.field(description="What else the source says.")
-    image_urls: list[str] = strawberry.field(description="Pictures, where the source has any; on its servers.")
-    amenities: list[str] = strawberry.field(description="What there is nearby, in the source's words or codes.")
-    equipment_owner_id: str | None = strawberry.field(
-        description="The code of the company that owns the equipment, where it is not the operator."
+    time_zone: str | None = shown("sighting.station.time_zone", "IANA name of the local time's zone, where known.")
+    phones: list[str] = shown("sighting.station.phones", "Numbers to call.")
+    bay_count: int | None = shown("sighting.station.bay_count", "How many parking bays there are, where stated.")
+    directions: str | None = shown("sighting.station.directions", "How to find it, in the source's words.")
+    remark: str | None = shown("sighting.station.remark", "What else the source says.")
+    image_urls: list[str] = shown("sighting.station.image_urls", "Pictures, where the source has any; on its servers.")
+    amenities: list[str] = shown("sighting.station.amenities", "What there is nearby, in the source's words or codes.")
+    equipment_owner_id: str | None = shown(
+        "sighting.station.equipment_owner_id",
+        "The code of the company that owns the equipment, where it is not the operator.",
     )
-    source_updated_at: DateTime | None = strawberry.field(
-        description="When the source says that it last changed the record; null where it does not say."
+    source_updated_at: DateTime | None = shown(
+        "sighting.station.source_updated_at",
+        "When the source says that it last changed the record; null where it does not say.",
     )
-    flags: list[Flag] = strawberry.field(description="What was repaired, inferred or found doubtful in this record.")
-    operator: Operator = strawberry.field(description="Who runs it.")
+    flags: list[Flag] = shown("sighting.station.flags", "What was repaired, inferred or found doubtful in this record.")
+
+    def fragment_key(self) -> tuple[str, bool]:
+        """Return the id, and whether fees are shown: nothing else here differs between viewers, but for holds."""
+        return self.sighting.station.id, self.sighting.priced
+
+    def fragment_mark(self) -> "_StationMark | None":
+        """Return what it was made of; None while somebody holds one of the Evses, for that looks otherwise to him."""
+        mark = self.sighting.mark()
+        return None if mark is None else _StationMark(mark, self.context.operator(self.sighting.station.operator_id))
+
+    def fragment_fits(self, mark: "_StationMark") -> bool:
+        """Tell whether neither the station, its live status nor its operator changed."""
+        return mark.seen.covers(self.sighting) and (
+            self.context.operator(self.sighting.station.operator_id) == mark.operator
+        )
+
+    def fragment_now(self) -> float:
+        """Return the moment at which it is shown."""
+        return self.sighting.at
+
+    @strawberry.field(description="The whole address in one line; null where none is stated.")
+    def address(self) -> str | None:
+        """Join the parts."""
+        return in_one_line(self.sighting.station.address)
+
+    @strawberry.field(description="Who runs it.")
+    def operator(self) -> Operator:
+        """Show the operator."""
+        return Operator(operator=self.context.operator(self.sighting.station.operator_id))
 
     @strawberry.field(description="The address in its parts.")
     def postal_address(self) -> PostalAddress:
         """Show the address."""
-        stated = self.view.station.address
+        stated = self.sighting.station.address
         return PostalAddress(
             text=stated.text,
             city=stated.city,
@@ -208,22 +251,22 @@ class Station:
         datum: Annotated[Datum, strawberry.argument(description="The datum of the answer.")] = Datum.WGS84,
     ) -> geometry.Position | None:
         """Show the position."""
-        return geometry.shown_in(self.view.station.location, datum)
+        return geometry.shown_in(self.sighting.station.location, datum)
 
     @strawberry.field(description="The position as the source stated it; null where it stated none.")
     def original_position(self) -> StatedPosition | None:
         """Show what was stated."""
-        return StatedPosition.of(self.view.station.original_position)
+        return StatedPosition.of(self.sighting.station.original_position)
 
     @strawberry.field(description="When it is open.")
     def opening_hours(self) -> OpeningHours:
         """Show the hours."""
-        return OpeningHours.of(self.view.station.hours)
+        return OpeningHours.of(self.sighting.station.hours)
 
     @strawberry.field(description="What it costs, in the source's words; null where nothing is stated or may be shown.")
     def fees(self) -> StatedFees | None:
         """Show the fees."""
-        fees = self.view.station.fees
+        fees = self.sighting.view.station.fees
         if fees == NO_FEES:
             return None
         return StatedFees(
@@ -233,69 +276,83 @@ class Station:
     @strawberry.field(description="What may be done with this data; null when its feed is no longer configured.")
     def data_rights(self) -> DataRights | None:
         """Show the rights."""
-        feed = self.context.feed(self.view.station.feed)
+        feed = self.context.feed(self.sighting.station.feed)
         return None if feed is None else DataRights.of(feed.rights)
 
     @strawberry.field(description="How many of its Evses are free now.")
     def availability(self) -> StationAvailability:
         """Count the Evses."""
-        return StationAvailability.of(self.view)
+        return StationAvailability.of(self.sighting.view)
 
     @strawberry.field(description="Its Evses, in the source's order.")
     def evses(self) -> list[Evse]:
         """Show the Evses."""
-        return [Evse.of(view, self.context) for view in self.view.evses]
+        context = self.context
+        return [Evse(view=view, context=context) for view in self.sighting.view.evses]
 
     @classmethod
-    async def of(cls, view: StationView, context: Context) -> "Station":
-        """Show a station to the one who asks."""
-        station = view.station
-        operator = (await context.operators()).get(station.operator_id)
-        updated_at = station.source_updated_at
-        return cls(
-            view=view,
-            context=context,
-            id=strawberry.ID(station.id),
-            feed_id=strawberry.ID(station.feed),
-            local_id=station.local_id,
-            name=station.name,
-            address=in_one_line(station.address),
-            presence=station.presence,
-            access=station.access,
-            parking_place=station.parking_place,
-            open_now=view.open_now,
-            time_zone=station.time_zone,
-            phones=list(station.phones),
-            bay_count=station.bay_count,
-            directions=station.directions,
-            remark=station.remark,
-            image_urls=list(station.image_urls),
-            amenities=list(station.amenities),
-            equipment_owner_id=station.equipment_owner_id,
-            source_updated_at=None if updated_at is None else DateTime(updated_at),
-            flags=list(station.flags),
-            operator=Operator.unnamed(station.operator_id) if operator is None else Operator.of(operator),
-        )
+    async def of(cls, sightings: Iterable[Sighting], context: Context) -> "list[Station]":
+        """Show stations to the one who asks."""
+        await context.operators()
+        return [cls(sighting=sighting, context=context) for sighting in sightings]
+
+    @classmethod
+    async def of_each(cls, sightings: Iterable[Sighting | None], context: Context) -> "list[Station | None]":
+        """Show stations to the one who asks, and None where there is none."""
+        await context.operators()
+        return [None if seen is None else cls(sighting=seen, context=context) for seen in sightings]
+
+
+class _Paging:
+    """The search that a page belongs to; what its cursors are made of."""
+
+    def __init__(self, where: Near | Area, wanted: StationFilter) -> None:
+        self._search = where, wanted
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_of(type(self._search[0]).__name__, *self._search)
+
+    def cursor(self, found: Found) -> str:
+        return write_cursor(self.digest, found.distance_m or 0.0, found.sighting.station.id)
 
 
 @strawberry.type(description="A station that a search found, and where it stands in the answer.")
 class StationEdge:
     """Relay's edge."""
 
-    cursor: str = strawberry.field(description="The position of this station, to be given as `after`.")
+    found: strawberry.Private[Found]
+    paging: strawberry.Private[_Paging]
+
     node: Station = strawberry.field(description="The station.")
-    distance_m: float | None = strawberry.field(
-        description="Great-circle distance from `near` in metres, to the millimetre; null in an area."
+    distance_m: float | None = shown(
+        "found.distance_m",
+        "Great-circle distance from `near` in metres, to the millimetre; null in an area.",
     )
+
+    @strawberry.field(description="The position of this station, to be given as `after`.")
+    def cursor(self) -> str:
+        """Write the cursor."""
+        return self.paging.cursor(self.found)
 
 
 @strawberry.type(description="One page of the stations that a search found.")
 class StationConnection:
     """Relay's connection."""
 
+    page: strawberry.Private[FoundPage]
+    paging: strawberry.Private[_Paging]
+    after: strawberry.Private[str | None]
+
     edges: list[StationEdge] = strawberry.field(description="The stations of this page, in order.")
-    page_info: PageInfo = strawberry.field(description="Where this page stands.")
-    total_count: int = strawberry.field(description="How many stations match in all; exact.")
+    total_count: int = shown("page.total_count", "How many stations match in all; exact.")
+
+    @strawberry.field(description="Where this page stands.")
+    def page_info(self) -> PageInfo:
+        """Describe the page by its first and last cursor."""
+        found = self.page.found
+        ends = [self.paging.cursor(found[0]), self.paging.cursor(found[-1])] if found else []
+        return page_info(ends, has_next=self.page.has_next, after=self.after)
 
 
 First = Annotated[
@@ -327,8 +384,9 @@ class StationQuery:
     ) -> Station | None:
         """Find a station."""
         info.context.charge("id", 1)
-        view = await info.context.stations.load(id)
-        return None if view is None else await Station.of(view, info.context)
+        sighting = await info.context.stations.load(id)
+        (station,) = await Station.of_each([sighting], info.context)
+        return station
 
     @strawberry.field(
         description="Stations in the order asked for, null in the place of those that this key may not see."
@@ -343,8 +401,7 @@ class StationQuery:
         if len(ids) > MAX_IDS:
             raise InvalidInputError("ids", f"{len(ids)} ids are more than {MAX_IDS}; ask in several requests")
         context.charge("ids", len(ids))
-        views = await context.services.search.find_stations(context.viewer, ids)
-        return [None if view is None else await Station.of(view, context) for view in views]
+        return await Station.of_each(await context.services.search.find_stations(context.viewer, ids), context)
 
     @strawberry.field(description="Stations within a radius, nearest first, ties by id. The radius is inclusive.")
     async def nearby_stations(
@@ -402,24 +459,17 @@ async def _search(
 ) -> StationConnection:
     size = page_size(first)
     checked = read_filter(wanted)
-    digest = digest_of(type(where).__name__, where, checked)
-    cursor = read_cursor(after, digest)
+    paging = _Paging(where, checked)
+    cursor = None if after is None else read_cursor(after, paging.digest)
     context.charge("first", size)
     position = None if cursor is None else Position(cursor.key, cursor.id)
     page = await context.services.search.search(context.viewer, where, checked, size, position)
-    cursors = [write_cursor(digest, _order_key(found), found.view.station.id) for found in page.found]
-    return StationConnection(
-        edges=[
-            StationEdge(cursor=at, node=await Station.of(found.view, context), distance_m=found.distance_m)
-            for at, found in zip(cursors, page.found, strict=True)
-        ],
-        page_info=page_info(cursors, has_next=page.has_next, after=after),
-        total_count=page.total_count,
-    )
-
-
-def _order_key(found: Found) -> float:
-    return found.distance_m or 0.0
+    stations = await Station.of([found.sighting for found in page.found], context)
+    edges = [
+        StationEdge(found=found, paging=paging, node=station)
+        for found, station in zip(page.found, stations, strict=True)
+    ]
+    return StationConnection(page=page, paging=paging, after=after, edges=edges)
 
 
 def in_one_line(address: model.Address) -> str | None:

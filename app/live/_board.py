@@ -63,7 +63,10 @@ RecordArray = npt.NDArray[np.void]
 
 
 class _Columns(NamedTuple):
-    """The fields of SLOT, and until when each Evse is held. Columns grow by being replaced all together."""
+    """The fields of SLOT, until when each Evse is held, and the number of the last change of either.
+
+    Columns grow by being replaced all together.
+    """
 
     key: npt.NDArray[np.uint64]
     observed_at: npt.NDArray[np.float64]
@@ -73,6 +76,7 @@ class _Columns(NamedTuple):
     availability: npt.NDArray[np.uint8]
     channel: npt.NDArray[np.uint8]
     held_until: npt.NDArray[np.float64]
+    change: npt.NDArray[np.int64]
 
 
 class _Index(NamedTuple):
@@ -88,7 +92,7 @@ class _Index(NamedTuple):
 class ArrayBoard(LiveBoard):
     """A live board in memory: everything of the contract but what outlives the process.
 
-    About 50 bytes an Evse. ``slots``, ``usable`` and ``fresh`` may be called from any thread, the others
+    About 60 bytes an Evse. ``slots``, ``usable`` and ``fresh`` may be called from any thread, the others
     from one.
     """
 
@@ -96,7 +100,7 @@ class ArrayBoard(LiveBoard):
         """Begin with no slots."""
         self._lock = threading.Lock()
         self._count = 0
-        self._columns = _make_columns(1)
+        self._set_columns(_make_columns(1))
         self._dirty = np.zeros(1, np.bool_)
         self._index = _make_index(0)
         self._raw_texts: list[str] = []
@@ -104,6 +108,11 @@ class ArrayBoard(LiveBoard):
         self._newest: dict[str, Instant] = {}
         self._remembered: dict[str, int] = {}
         self._any_hold = False
+        self._change_count = 0
+
+    def _set_columns(self, columns: _Columns) -> None:
+        self._columns = columns
+        self._changes = columns.change.data  # reads single numbers five times as fast as an array
 
     # ------------------------------------------------------------------------------------------------ which slot
 
@@ -160,7 +169,7 @@ class ArrayBoard(LiveBoard):
         grown = _make_columns(pages)
         for name in _Columns._fields:
             getattr(grown, name)[:capacity] = getattr(self._columns, name)
-        self._columns = grown
+        self._set_columns(grown)
         dirty = np.zeros(pages, np.bool_)
         dirty[: len(self._dirty)] = self._dirty
         self._dirty = dirty
@@ -212,6 +221,7 @@ class ArrayBoard(LiveBoard):
             columns.raw[slots] = [self._raw_code(status.raw) for status in winners]
             columns.availability[slots] = codes[last]
             columns.channel[slots] = [_CHANNEL_CODES[status.channel] for status in winners]
+            self._count_change(slots)
             self._mark(slots)
         return RecordSummary(taken=len(taken), changed=changed, unknown_evses=unknown_evses)
 
@@ -230,6 +240,7 @@ class ArrayBoard(LiveBoard):
             for name in ("observed_at", "received_at", "stale_after", "availability", "channel"):
                 getattr(columns, name)[slots] = records[name]
             columns.raw[slots] = codes[records["raw"]]
+            self._count_change(slots)
 
     def _make_records(self, slots: SlotArray) -> tuple[RecordArray, list[str]]:
         """Return slots as ``_take_records`` takes them."""
@@ -314,6 +325,28 @@ class ArrayBoard(LiveBoard):
         """Return when the last status of a feed's known Evses was received since the process began."""
         return self._newest.get(feed)
 
+    # ------------------------------------------------------------------------------------------------ changes
+
+    @property
+    def change_count(self) -> int:
+        """How often statuses and holds were taken so far in this process."""
+        return self._change_count
+
+    def last_change(self, slots: Sequence[int]) -> int:
+        """Return what ``change_count`` was when one of these slots was last taken; 0 for never."""
+        changes = self._changes
+        return max([changes[slot] for slot in slots]) if slots else 0
+
+    def find_slots(self, evse_ids: Sequence[str]) -> tuple[int, ...] | None:
+        """Return the slot of each Evse; None while one of them has none."""
+        slots = self._slots_of(evse_ids)
+        return None if _UNKNOWN_SLOT in slots else tuple(slots)
+
+    def _count_change(self, slots: SlotArray | int) -> None:
+        """Note that slots changed; the lock is held."""
+        self._columns.change[slots] = self._change_count + 1
+        self._change_count += 1
+
     # ------------------------------------------------------------------------------------------------ holds
 
     def set_hold(self, evse_id: str, until: Instant) -> None:
@@ -322,6 +355,7 @@ class ArrayBoard(LiveBoard):
         with self._lock:
             self._columns.held_until[slot] = until
             self._any_hold = True
+            self._count_change(slot)
 
     def holds(self, evse_ids: Iterable[str], at: Instant) -> list[bool]:
         """Tell for each Evse whether it is held at ``at``."""
@@ -383,7 +417,8 @@ class ArrayBoard(LiveBoard):
                 raise ValueError("a code that nobody knows")
             index = _make_index(count)
             _insert(index, columns.key[:count])
-            self._columns, self._index, self._count = columns, index, count
+            self._set_columns(columns)
+            self._index, self._count = index, count
             self._dirty = np.zeros(len(columns.key) // PAGE_SLOTS, np.bool_)
             self._raw_texts = raw_texts
             self._raw_codes = {text: code for code, text in enumerate(raw_texts)}
@@ -418,6 +453,7 @@ def _make_columns(pages: int) -> _Columns:
         availability=np.zeros(capacity, np.uint8),
         channel=np.zeros(capacity, np.uint8),
         held_until=np.zeros(capacity),
+        change=np.zeros(capacity, np.int64),
     )
 
 

@@ -50,6 +50,23 @@ class LiveBoard(ABC):
         """Return the last status of each Evse as it was received, None where there was never one."""
 
     @abstractmethod
+    def find_slots(self, evse_ids: Sequence[str]) -> tuple[int, ...] | None:
+        """Return the slot of each Evse; None while one of them has none. A slot never changes."""
+
+    @property
+    @abstractmethod
+    def change_count(self) -> int:
+        """How often statuses and holds were taken so far in this process."""
+
+    @abstractmethod
+    def last_change(self, slots: Sequence[int]) -> int:
+        """Return what ``change_count`` was when the status or hold of one of these slots was last taken; 0 for never.
+
+        Whoever read them when it was at least that still knows what the board would answer now, but for what passes
+        with time alone: ``stale_after``, and the ends of holds.
+        """
+
+    @abstractmethod
     def slots(self, keys: KeyArray) -> SlotArray:
         """Return the slot of each Evse key (``app.model.identity.evse_key``), making slots for new keys."""
 

@@ -247,11 +247,11 @@ class Station(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Operator(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Who runs stations: ``id`` is ``feed:party``."""
+    """Who runs stations: ``id`` is ``feed:party``; ``name`` is None where the feed never stated it."""
 
     id: str
     feed: str
     party: str
-    name: str
+    name: str | None = None
     website: str | None = None
     phone: str | None = None

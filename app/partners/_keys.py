@@ -95,14 +95,16 @@ class KeyDirectory(PartnerDirectory):
 
     async def find_partner(self, key_text: str) -> Partner | None:
         """Return whose key this is, None when it is unknown, damaged or revoked."""
-        match = _KEY.fullmatch(key_text)
-        if match is None or not hmac.compare_digest(_checksum(match[1]), match[4]):
+        if not key_text.isascii():
             return None
         text_digest = sha256(key_text.encode()).digest()
         verdict = self._accepted.get(text_digest) or self._refused.get(text_digest)
         now = self._clock()
         if verdict is not None and 0 <= now - verdict.at < VERDICT_KEPT_S:
             return verdict.partner
+        match = _KEY.fullmatch(key_text)
+        if match is None or not hmac.compare_digest(_checksum(match[1]), match[4]):
+            return None
         partner = await self._judge(match[2], match[3])
         if partner is not None:
             self._accepted[text_digest] = _Verdict(partner, now)

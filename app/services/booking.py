@@ -28,7 +28,8 @@ from app.model.reservation import (
     Reservation,
 )
 from app.reservations.base import Command, ReservationStore
-from app.services.station_search import EvseView, StationSearch
+from app.services.sightings import EvseView
+from app.services.station_search import StationSearch
 from app.services.viewer import Viewer
 
 logger = logging.getLogger("chargegraph.booking")

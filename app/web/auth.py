@@ -3,6 +3,7 @@
 from starlette.types import Scope
 
 from app.model.feed import FeedInfo
+from app.model.partner import Partner
 from app.partners.base import PartnerDirectory
 from app.services.viewer import Viewer, viewer_of
 from app.web.http import header
@@ -24,6 +25,7 @@ class Doorkeeper:
         """Keep the directory of keys, and the feeds with what they let partners see."""
         self._partners = partners
         self._feeds = feeds
+        self._viewers: dict[Partner, Viewer] = {}  # no more than there are keys
 
     async def find_viewer(self, scope: Scope) -> Viewer | None:
         """Return who asks; None without a valid key. Raises UnavailableError when nobody can tell."""
@@ -31,7 +33,12 @@ class Doorkeeper:
         if key is None:
             return None
         partner = await self._partners.find_partner(key)
-        return None if partner is None else viewer_of(partner, self._feeds)
+        if partner is None:
+            return None
+        viewer = self._viewers.get(partner)
+        if viewer is None:
+            viewer = self._viewers[partner] = viewer_of(partner, self._feeds)
+        return viewer
 
 
 def _key(scope: Scope) -> str | None:

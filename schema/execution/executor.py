@@ -53,10 +53,10 @@ class Projecting(Executor[Any]):
         """Project a root value; leave to graphql-core what cannot be projected, and all other values."""
         # A field that is not null comes a second time, with the type inside: then it could not be projected.
         if path.prev is None and self._plan is not None and result is not None and return_type is info.return_type:
-            project = self._plan.projection(str(path.key), self, return_type, field_details_list)
-            if project is not None:
+            generated = self._plan.projection(str(path.key), self, return_type, field_details_list)
+            if generated is not None:
                 try:
-                    projected = project(result, self, path, info)
+                    projected = generated.project(result, self, path, info)
                 except Exception as reason:  # noqa: BLE001 - graphql-core meets it again and reports it by its rules
                     self.plans.bailed += 1
                     if isinstance(reason, Bail) and iscoroutine(reason.value):

@@ -12,7 +12,6 @@ import msgspec
 from graphql import (
     GraphQLAbstractType,
     GraphQLBoolean,
-    GraphQLField,
     GraphQLFloat,
     GraphQLID,
     GraphQLInt,
@@ -34,7 +33,8 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import Path
 from graphql.type.scalars import GRAPHQL_MAX_INT, GRAPHQL_MIN_INT
 
-from schema.execution.fields import Attribute, Declined, Method, reader_of
+from schema.execution.fields import Age, Attribute, Declined, Method, Reader, is_fragmented, reader_of
+from schema.execution.fragments import HOLE, Fragments
 from schema.execution.values import PLAIN, Bail, check, coercer, default, members_of
 
 Projection: TypeAlias = Callable[[Any, Executor[Any], Path, Any], Any]
@@ -53,6 +53,8 @@ _UNUSUAL: dict[GraphQLNamedType, str] = {
 }
 """When a value of a specified scalar is not yet what it is coerced to. (Infinity minus infinity is not zero.)"""
 
+_NAMES = {"PLAIN": PLAIN, "Bail": Bail, "check": check, "default": default, "Path": Path, "HOLE": HOLE}
+
 
 class Place(msgspec.Struct, frozen=True):
     """A generated function that completes objects of one type with one set of selections."""
@@ -68,27 +70,49 @@ class Place(msgspec.Struct, frozen=True):
         return f"{self.name}({value}{f', {path}' * self.needs_path}{', i' * self.needs_info})"
 
 
-def generate(executor: Executor[Any], type_: GraphQLOutputType, selected: FieldDetailsList) -> tuple[Projection, int]:
-    """Return the projection of a root field of this type, and of how many fields it consists.
+class _PieceOfSource:
+    """What is known of an object that may be kept, while the function that projects it is generated."""
 
-    Of the variables only those count that decide which fields are included. Raises Declined, or what graphql-core
-    raises, where none can be generated.
+    def __init__(self) -> None:
+        self.is_whole = True
+        """Whether it has none of another such object in it, which changes in its own time."""
+        self.values: list[str] = []
+        """The names of the values of variables that it is made with."""
+
+
+class Generated(msgspec.Struct, frozen=True):
+    """A projection, and of how many fields it consists."""
+
+    project: Projection
+    field_count: int
+
+
+def generate(
+    executor: Executor[Any], type_: GraphQLOutputType, selected: FieldDetailsList, fragments: Fragments | None = None
+) -> Generated:
+    """Return the projection of a root field of this type.
+
+    With ``fragments`` it returns some objects as ``orjson.Fragment``, and only orjson can write it. Of the variables
+    only those count that decide which fields are included. Raises Declined, or what graphql-core raises, where none can
+    be generated.
     """
-    generator = Generator(executor)
+    generator = Generator(executor, fragments)
     source = generator.source(type_, selected)
     exec(compile(source, "<projection>", "exec"), generator.names)  # noqa: S102 - made here, of names in the schema
     projection: Projection = generator.names["project"]
-    return projection, generator.field_count
+    return Generated(projection, generator.field_count)
 
 
 class Generator:
     """The state of one generation."""
 
-    def __init__(self, executor: Executor[Any]) -> None:
+    def __init__(self, executor: Executor[Any], fragments: Fragments | None = None) -> None:
         """Begin with what all projections know."""
         self.executor = executor
         self.field_count = 0
-        self.names: dict[str, Any] = {"PLAIN": PLAIN, "Bail": Bail, "check": check, "default": default, "Path": Path}
+        self.names: dict[str, Any] = _NAMES.copy()
+        self._fragments = fragments
+        self._piece: _PieceOfSource | None = None
         self._hoisted: Lines = []
         self._functions: Lines = []
         self._places: dict[tuple[object, ...], Place] = {}
@@ -111,13 +135,43 @@ class Generator:
         if is_leaf_type(type_):
             return None
         # The same selections in many places, by fragments in fragments, are one function.
-        key = (type_, *(id(details.node) for details in selected))
+        key = (type_, self._piece, *(id(details.node) for details in selected))
         if key not in self._places:
             if depth > MAX_DEPTH or type_.name.startswith("__"):
                 raise Declined
-            make = self._abstract if is_abstract_type(type_) else self._object
+            make = self._abstract if is_abstract_type(type_) else self._kept if self._is_kept(type_) else self._object
             self._places[key] = make(type_, selected, depth)  # type: ignore[arg-type]
         return self._places[key]
+
+    def _is_kept(self, type_: GraphQLNamedType) -> bool:
+        """Tell whether objects of a type may be kept as bytes."""
+        if self._fragments is None:
+            return False
+        if self._piece is not None:
+            self._piece.is_whole = self._piece.is_whole and not is_fragmented(type_)
+            return False
+        return is_fragmented(type_)
+
+    def _kept(self, type_: GraphQLObjectType, selected: FieldDetailsList, depth: int) -> Place:
+        """Return the function that completes objects which may be kept; it calls the one that projects them."""
+        assert self._fragments is not None
+        self._piece = piece = _PieceOfSource()
+        projecting = self._object(type_, selected, depth)
+        self._piece = None
+        if not piece.is_whole or projecting.needs_path or projecting.needs_info:
+            # Generated as a part of a piece, it would put holes.
+            return self._object(type_, selected, depth)
+        kept = self._constant("s", self._fragments)
+        here = self._constant("h", object())
+        values = "".join(f", *{name}.values()" for name in piece.values)
+        self._hoisted.append("g = []")
+        lines = [
+            "if type(v) not in PLAIN: check(v)",
+            f"k = ({here}, v.fragment_key(){values})",
+            f"b = {kept}.find(k, v)",
+            f"return b if b is not None else {kept}.make(k, v, {projecting.name}, g)",
+        ]
+        return self._function(lines, needs_path=False, needs_info=False)
 
     def _object(self, type_: GraphQLObjectType, selected: FieldDetailsList, depth: int) -> Place:
         lines = ["if type(v) not in PLAIN: check(v)"]
@@ -136,7 +190,11 @@ class Generator:
             variable = f"f{len(entries)}"
             entries.append(f"{key!r}: {variable}")
             place = self._place(get_named_type(field.type), fields, depth + 1)
-            value, needs_info = self._read(field, fields)
+            reader = reader_of(field, fields[0].node, self.executor)
+            if self._piece is not None and isinstance(reader, Age):
+                lines += [f"{variable} = {self._constant('m', reader.since)}(v)", *_hole(field.type, variable)]
+                continue
+            value, needs_info = self._read(reader, fields)
             if place is not None:
                 needs_info = needs_info or place.needs_info
             if needs_info or (place is not None and place.needs_path):
@@ -175,12 +233,13 @@ class Generator:
             raise Declined
         return self._constant("t", function)
 
-    def _read(self, field: GraphQLField, selected: FieldDetailsList) -> tuple[str, bool]:
+    def _read(self, reader: Reader, selected: FieldDetailsList) -> tuple[str, bool]:
         """Return the expression that reads a field of ``v``, and whether it needs the field's info in ``i``."""
-        node = selected[0].node
-        match reader_of(field, node, self.executor):
-            case Attribute(name):
-                return f"v.{name}", False
+        match reader:
+            case Age(_, resolve):
+                return f"{self._constant('m', resolve)}(v)", False
+            case Attribute(path):
+                return f"v.{path}", False
             case Method() as method:
                 given = ["v"] * method.takes_self + [f"{name}=v" for name in method.source_names]
                 if method.arguments is not None and method.constant:
@@ -188,11 +247,13 @@ class Generator:
                 elif method.arguments is not None:
                     values = self._constant("k", None)
                     self._hoisted.append(f"{values} = {self._constant('a', method.arguments)}(x)")
+                    if self._piece is not None:
+                        self._piece.values.append(values)
                     given.append(f"**{values}")
                 return f"{self._constant('m', method.function)}({', '.join(given)})", False
             case resolver:
                 if resolver.function is None and resolver.arguments is None:
-                    return f"default(v, {node.name.value!r})", False
+                    return f"default(v, {selected[0].node.name.value!r})", False
                 arguments = f", **{self._constant('a', resolver.arguments)}(x)" if resolver.arguments else ""
                 return f"{self._constant('r', resolver.function or default_field_resolver)}(v, i{arguments})", True
 
@@ -231,6 +292,12 @@ class Generator:
         if nullable:
             conditions.append(f"{v} is not None")
         return [f"if {' and '.join(conditions)}: {coerced}" if conditions else coerced]
+
+
+def _hole(type_: GraphQLOutputType, v: str) -> Lines:
+    """Return the statements that note an age, and put a hole in its place."""
+    lines = [f"if {v} is not None:", f"    g.append({v})", f"    {v} = HOLE"]
+    return [*lines, f"else: raise Bail({v})"] if is_non_null_type(type_) else lines
 
 
 def _indented(lines: Lines) -> Lines:

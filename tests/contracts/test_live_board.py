@@ -274,3 +274,40 @@ async def test_closing_twice_and_flushing_nothing_is_no_error(make_board: Callab
     await board.flush()
     await board.close()
     await board.close()
+
+
+async def test_every_change_of_a_status_or_a_hold_is_numbered(board: LiveBoard) -> None:
+    all_slots, (one, other) = board.find_slots(EVSES), board.find_slots(EVSES[:2]) or ()
+    assert all_slots is not None
+    assert board.last_change([]) == 0
+    seen = board.change_count
+    assert board.last_change(all_slots) <= seen
+    await board.record([status(EVSES[0])])
+    assert board.last_change([other]) <= seen < board.last_change([one]) == board.last_change(all_slots)
+    seen = board.change_count
+    assert board.last_change(all_slots) <= seen
+    await board.record([status(EVSES[0]), status(EVSES[1], received_at=T0 - 1), status(EVSES[1])])
+    assert board.last_change([one]) <= seen < board.last_change([other])
+    for until in (T0 + 60, 0.0):
+        seen = board.change_count
+        board.set_hold(EVSES[0], until)
+        assert board.last_change([other]) <= seen < board.last_change([one])
+
+
+async def test_numbers_of_changes_outlive_that_a_board_grows(board: LiveBoard) -> None:
+    await board.record([status(EVSES[0])])
+    slots, seen = board.find_slots(EVSES), board.change_count
+    assert slots is not None
+    board.slots(keys_of([f"cec102:MA1234567:more{number}" for number in range(1_000)]))
+    assert board.find_slots(EVSES) == slots
+    assert board.last_change(slots) == seen
+    await board.record([status(EVSES[7], received_at=T0 + 1)])
+    assert board.last_change(slots) > seen
+
+
+async def test_slots_are_found_once_all_have_one(board: LiveBoard) -> None:
+    late = "cec102:MA1234567:late"
+    assert board.find_slots([EVSES[0], late]) is None
+    (slot,) = board.slots(keys_of([late])).tolist()
+    assert board.find_slots([late]) == (slot,)
+    assert board.find_slots([]) == ()

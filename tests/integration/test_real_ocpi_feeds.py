@@ -302,7 +302,7 @@ def plain_power(connector: Mapping[str, Any]) -> float | str | None:
     return round(phases * 230 * amperes) if is_mains else "?"
 
 
-def told_station(station: Station, operators: Mapping[str, str]) -> dict[str, Any]:
+def told_station(station: Station, operators: Mapping[str, str | None]) -> dict[str, Any]:
     address, hours = station.address, station.hours
     return {
         "name": station.name,

@@ -28,6 +28,7 @@ from graphql import (
     is_abstract_type,
     is_composite_type,
     is_enum_type,
+    is_input_object_type,
     is_list_type,
     is_non_null_type,
 )
@@ -298,6 +299,14 @@ class Rock:
 class Limit:
     at_least: int = 1
     words: list[str] | None = None
+    season: Season = Season.SPRING
+
+
+@strawberry.input
+class Wish:
+    number: int | None
+    text: str = "t"
+    limits: list[Limit] = strawberry.field(default_factory=lambda: [Limit(at_least=3)])
 
 
 @strawberry.type
@@ -337,6 +346,29 @@ class Query:
         return found
 
     @strawberry.field
+    async def wished(
+        self,
+        info: strawberry.Info,
+        wish: Wish | None = None,
+        limits: list[list[Limit] | None] | None = None,
+        words: list[str] | None = None,
+        text: str = "x",
+        number: int | None = 4,
+        season: Season | None = Season.AUTUMN,
+    ) -> list[Plant]:
+        info.context.asked.append(repr((wish, limits, words, text, number, season)))
+        found: list[Plant] = info.context.find(info)
+        if wish is not None and wish.limits:
+            wish.limits.append(Limit(words=["changed"]))  # nobody else may see it
+        return found
+
+    @strawberry.field
+    def told(self, words: list[str], info: strawberry.Info) -> list[str]:
+        info.context.asked.append(repr(words))
+        words.append("more")
+        return words
+
+    @strawberry.field
     async def living(self, info: strawberry.Info) -> list[Living | None] | None:
         found: list[Living | None] = info.context.find(info)
         return found
@@ -355,9 +387,23 @@ class Garden:
         self.seed = seed
         self.noise = noise
         self.objects = [GARDEN.type_map[name] for name in ("Plant", "Bee", "Rock")]
+        self.asked: list[str] = []
 
     def find(self, info: strawberry.Info) -> Any:
         return Data(self, info.path.key).value(info._raw_info.return_type, 0)
+
+
+_VALUES: dict[str, Sequence[str]] = {
+    "Int": ("$number", "5"),
+    "String": ("$text", '"s"'),
+    "Limit": ("{}", "{atLeast: $number, words: $words}", "{season: AUTUMN}"),
+    "Wish": ("{number: null}", "{number: $number, text: $text}", "{number: 1, limits: [{words: $words}, {}]}"),
+}
+
+
+def is_composite_input(type_: Any) -> bool:
+    """Whether a list has inputs in it."""
+    return is_input_object_type(get_named_type(type_))
 
 
 class Writer:
@@ -449,11 +495,11 @@ class Writer:
     def _argument(self, type_: Any) -> str:
         if is_non_null_type(type_):
             type_ = type_.of_type
-        written: Sequence[str] = {"Int": ("$number", "5"), "Limit": ("{}", "{atLeast: $number, words: $words}")}.get(
-            getattr(type_, "name", ""), ()
-        )
+        written: Sequence[str] = _VALUES.get(getattr(type_, "name", ""), ())
         if is_list_type(type_):
-            written = ("$words", "[]", '["a"]', '["a", $text]')
+            written = ("$words", "[]", '["a"]', '["a", $text]', '"a"')
+            if is_composite_input(type_):
+                written = ("[]", "null", "[{}, {season: AUTUMN}]", "[[{atLeast: $number}], null]", "{words: $words}")
         elif is_enum_type(type_):
             written = list(type_.values)
         return self.random.choice(written)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from random import Random
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, execute, parse
@@ -26,10 +27,10 @@ from app.reservations.embedded import EmbeddedReservations
 from app.services.booking import Booking
 from app.services.bundle import Services
 from app.services.feed_health import FeedHealth
-from app.services.station_search import StationSearch
+from app.services.station_search import OPERATORS_KEPT_S, StationSearch
 from app.services.viewer import Viewer, viewer_of
 from schema.context import Context
-from schema.execution import CompiledExecutor, Plans, Projecting
+from schema.execution import CompiledExecutor, Fragments, Operations, Plans, Projecting
 from schema.root import schema as strawberry_schema
 from tests.builders import (
     NOON,
@@ -137,7 +138,14 @@ async def test_strawberry_objects_are_answered_as_by_graphql_core(seed, noise):
         variables, garden = writer.variables(), Garden(random.randrange(2**32), noise=noise)
         note(f"{variables} {garden.seed}\n{text}")
         expected = await run(StrawberryGraphQLCoreExecutionContext, GARDEN, document, variables, garden)
+        asked = garden.asked.copy()
+        garden.asked.clear()
         check_same(expected, await run(CompiledStrawberry, GARDEN, document, variables, garden))
+        assert sorted(garden.asked) == sorted(asked)
+        garden.asked.clear()
+        answer = await Operations(GARDEN, CompiledStrawberry).execute(document, None, variables, garden)
+        check_same(expected, answer)
+        assert sorted(garden.asked) == sorted(asked), "each root field is resolved once, with the same arguments"
 
 
 FEEDS = (
@@ -146,6 +154,7 @@ FEEDS = (
         id="priceless", title="Priceless", party=PARTY, has_live_status=True, rights=FeedRights(may_show_price=False)
     ),
 )
+KEPT_ROOTS = ("nearbyStations", "stationsInArea", "station", "stations", "_entities")
 ROOTS = {
     "nearbyStations": "near: {lon: 121.5, lat: 31.2}, radiusM: 20000, first: 4",
     "stationsInArea": "box: {west: 121, south: 31, east: 122, north: 32}, first: 3, filter: {minPowerKw: 7}",
@@ -215,3 +224,91 @@ async def test_our_own_schema_is_answered_as_by_graphql_core(services, seed):
         answer = await run(CompiledStrawberry, schema, document, variables, Context(services, who))
         check_same(expected, answer)
     assert CompiledStrawberry.plans.bailed <= CompiledStrawberry.plans.projected
+
+
+LIVE = f"""query ($no: Boolean!) {{
+  stationsInArea({ROOTS["stationsInArea"].replace("first: 3", "first: 20")}) {{ edges {{ node {{ ...All }} }} }}
+  station({ROOTS["station"]}) {{ ...All }}
+}}
+fragment All on Station {{
+  id name openNow operator {{ name }} availability {{ available unknown stale asOf }} fees {{ electricity }}
+  evses {{
+    id status statusAgeS statusStale statusStaleAt lastKnownStatus lastKnownAt statusReceivedAt statusChannel rawStatus
+    heldByMe localId @skip(if: $no)
+  }}
+}}"""
+
+
+class Keeping(CompiledExecutor):
+    """Keeps pieces of answers."""
+
+    plans = Plans(fragments=Fragments(max_bytes=100_000))
+
+
+async def change_something(services: Services, random: Random) -> str:
+    """Change what stations show, as operators, partners and time do."""
+    clock: Any = services.clock
+    index, board = services.search._index, services.search._board
+    kind = random.choice(("nothing", "time", "status", "hold", "station", "operator"))
+    station_ids = [
+        f"{feed}:{PARTY}:{number:06d}"
+        for feed, first in (("teld", 0), ("priceless", 100))
+        for number in range(first, first + 4)
+    ]
+    stations = [station for station in await index.find_stations(station_ids) if station is not None]
+    station = random.choice(stations)
+    clock.advance(0.001)  # of two statuses that came at once the first one counts
+    evse_ids = [evse.id for evse in station.evses]
+    match kind:
+        case "time":
+            clock.advance(random.choice((0.0004, 0.7, 61.0, 3_000.0)))
+        case "status":
+            told = [random_status(random, evse_id) for evse_id in evse_ids]
+            moved = [
+                msgspec.structs.replace(
+                    status,
+                    received_at=clock(),
+                    observed_at=clock() - random.choice((0.0, 1.5, 700.0)),
+                    stale_after=clock() + random.choice((0.5, 60.0, 4_000.0)),
+                )
+                for status in told
+            ]
+            await board.record(moved)
+        case "hold" if evse_ids:
+            await board.record([build_status(evse_ids[0], received_at=clock(), stale_after=clock() + 900)])
+            outcome = await services.booking.reserve(viewer(), evse_ids[0], 60, f"{random.random()}")
+            if outcome.reservation is not None and random.random() < 0.5:
+                await services.booking.cancel(viewer(), outcome.reservation.id, f"{random.random()}")
+        case "station":
+            changed = msgspec.structs.replace(station, name=f"{random.random()}", evses=station.evses[::-1])
+            await index.upsert_stations(station.feed, [changed])
+        case "operator":
+            await index.save_operators([build_operator(PARTY, feed="teld", name=f"{random.random()}")])
+            clock.advance(OPERATORS_KEPT_S)
+        case _:
+            pass
+    return kind
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(seeds)
+async def test_what_is_kept_as_bytes_shows_every_change_in_the_next_answer(services, seed):
+    random = Random(seed)
+    schema = strawberry_schema._schema
+    operations = Operations(schema, Keeping)
+    writer = Writer(schema, random, levels=6, roots={name: ROOTS[name] for name in KEPT_ROOTS})
+    texts = [LIVE, writer.document(schema.query_type), writer.document(schema.query_type)]
+    documents = {text: parse(text) for text in texts}
+    variables = [writer.variables() for _ in range(2)]
+    for _ in range(8):
+        note(await change_something(services, random))
+        text, given = random.choice(texts), random.choice(variables)
+        # A third of the viewers may not hold, and see nothing of what others hold.
+        who = viewer(*random.choice([(), (), (Scope.DISCOVER,)]))
+        note(f"{given}\n{text}")
+        expected = await run(
+            strawberry_schema.execution_context_class, schema, documents[text], given, Context(services, who)
+        )
+        answer = await operations.execute(documents[text], None, given, Context(services, who))
+        assert orjson.loads(orjson.dumps(answer.data)) == orjson.loads(orjson.dumps(expected.data))
+        assert [shown(error) for error in answer.errors or ()] == [shown(error) for error in expected.errors or ()]

@@ -10,7 +10,7 @@ import strawberry
 from graphql import DocumentNode, build_schema, parse
 from graphql.execution.incremental import IncrementalExecutor
 
-from schema.engine import Answer, Engine
+from schema.engine import Answer, Engine, KeepingExecutor
 from schema.execution import CompiledExecutor, Plans, Projecting
 from schema.execution.plans import MAX_PLANS_A_DOCUMENT, Plan
 
@@ -106,12 +106,12 @@ class Query:
 @pytest.mark.parametrize("compiled", [True, False])
 async def test_the_engine_answers_the_same_with_and_without(compiled):
     engine = Engine(strawberry.Schema(Query)._schema, compiled=compiled)
-    projected = CompiledExecutor.plans.projected
+    projected = KeepingExecutor.plans.projected
     plan = engine.plan("{ word }")
     assert not isinstance(plan, Answer)
     answer = await engine.execute(plan, None, None, None)  # type: ignore[arg-type]
     assert answer == Answer({"data": {"word": "w"}}, executed=True)
-    assert CompiledExecutor.plans.projected - projected == compiled
+    assert KeepingExecutor.plans.projected - projected == compiled
 
 
 def test_strawberry_takes_the_executor_by_its_hook():

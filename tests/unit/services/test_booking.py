@@ -105,7 +105,7 @@ async def found(house, wanted=None, who=None):
         who or viewer(), Near(center=HERE, radius_m=5000), wanted or StationFilter(), 20, None
     )
     assert page.total_count == len(page.found)
-    return [hit.view.station.id for hit in page.found]
+    return [hit.sighting.station.id for hit in page.found]
 
 
 async def test_what_may_be_claimed_of_an_evse(house):
@@ -123,7 +123,8 @@ async def test_old_news_is_no_news(house):
     assert await found(house, StationFilter(available_now=True, max_status_age_s=60)) == []
     house.clock.advance(1)
     view = await house.view("live:LIV:1-0")
-    assert (view.availability, view.stale, view.age_s) == (Availability.UNKNOWN, True, 900)
+    assert (view.availability, view.stale) == (Availability.UNKNOWN, True)
+    assert view.at - view.status.observed_at == 900
     assert view.status.availability is Availability.AVAILABLE
     assert await found(house, StationFilter(available_now=True)) == []
     assert (await house.hold()).refusals[0].code is RefusalCode.STATUS_UNKNOWN
@@ -134,11 +135,11 @@ async def test_rights_hide_feeds_from_maps_and_prices_from_all(house):
     assert "register:REG:3" not in await found(house, who=who)
     assert await house.search.find_stations(who, ["register:REG:3", "live:LIV:1"]) != [None, None]
     assert (await house.search.find_stations(who, ["register:REG:3"])) == [None]
-    assert await house.search.list_operators(who) == []
+    assert await house.search.operators(who) == {}
     assert await house.view("register:REG:3-0", who) is None
-    (view,) = await house.search.find_stations(viewer(), ["secret:SEC:4"])
-    assert view is not None
-    assert view.station.fees.electricity is None
+    (sighting,) = await house.search.find_stations(viewer(), ["secret:SEC:4"])
+    assert sighting is not None
+    assert sighting.view.station.fees.electricity is None
 
 
 async def test_scopes_are_required(house):

@@ -1,0 +1,173 @@
+"""What a viewer sees of stations at one moment, and for how long that stays true."""
+
+from math import inf
+
+import msgspec
+
+from app.live.base import LiveBoard
+from app.model.availability import Availability, EvseStatus
+from app.model.clock import Instant
+from app.model.opening import OpeningHours, is_open
+from app.model.station import NO_FEES, NOT_OPERATING, Evse, Station
+
+_MINUTE_S = 60.0
+
+
+class EvseView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An Evse as it is shown ``at`` a moment.
+
+    ``availability`` is what may be claimed of this moment; ``status`` is the last news, None where there never was
+    any. ``stale``: there was news, and it is too old to claim anything. ``held``: somebody holds it through this hub.
+    """
+
+    evse: Evse
+    station_id: str
+    availability: Availability
+    status: EvseStatus | None
+    at: Instant
+    stale: bool
+    held: bool
+
+
+class StationView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A station as a viewer may see it, with its Evses as they are at ``at``."""
+
+    station: Station
+    evses: tuple[EvseView, ...]
+    open_now: bool | None
+    at: Instant
+
+    @property
+    def as_of(self) -> Instant | None:
+        """Return when the oldest news behind the counts was observed; None without any."""
+        return min((view.status.observed_at for view in self.evses if view.status), default=None)
+
+
+class Mark(msgspec.Struct, frozen=True, gc=False):
+    """What a view was made of."""
+
+    station: Station
+    slots: tuple[int, ...]
+    change: int
+    until: Instant
+    board: LiveBoard
+
+    def covers(self, sighting: "Sighting") -> bool:
+        """Tell whether this sighting's view is the same as the one that was marked, but for ages."""
+        return (
+            sighting.station is self.station
+            and sighting.at < self.until
+            and self.board.last_change(self.slots) <= self.change
+        )
+
+
+class Sightings:
+    """Stations seen together at one moment: the board is asked once for the Evses of all of them, when it is needed."""
+
+    def __init__(self, board: LiveBoard, live_feeds: frozenset[str], at: Instant) -> None:
+        """See nothing yet. ``live_feeds`` are those that tell live status."""
+        self.at = at
+        self._board = board
+        self._live_feeds = live_feeds
+        self._seen: list[tuple[Station, bool]] = []  # no Sightings: cycles are work for the garbage collector
+        self._views: list[StationView] = []
+        self._change = 0
+
+    def add(self, station: Station, *, priced: bool) -> "Sighting":
+        """See a station. ``priced``: its fees may be shown."""
+        self._seen.append((station, priced))
+        return Sighting(station, self, len(self._seen) - 1, priced=priced)
+
+    def view(self, place: int) -> StationView:
+        """Return the view of the station that was added in this place."""
+        if place >= len(self._views):
+            self._look()
+        return self._views[place]
+
+    def mark(self, place: int) -> Mark | None:
+        """Return what the view in this place was made of; None while it can change without notice."""
+        view = self.view(place)
+        slots = self._board.find_slots([evse.evse.id for evse in view.evses])
+        if slots is None or any(evse.held for evse in view.evses):
+            return None
+        until = inf
+        for evse in view.evses:
+            if evse.status is not None and not evse.stale and evse.status.stale_after < until:
+                until = evse.status.stale_after
+        until = min(until, _next_turn(view.station.hours, self.at))
+        return Mark(self._seen[place][0], slots, self._change, until, self._board)
+
+    def _look(self) -> None:
+        self._change = self._board.change_count  # first: what changes while we read counts as changed since
+        evse_ids = [evse.id for station, _ in self._seen for evse in station.evses]
+        statuses = iter(self._board.find(evse_ids))
+        holds = iter(self._board.holds(evse_ids, self.at))
+        self._views = [
+            StationView(
+                station=station if priced else _without_fees(station),
+                evses=tuple(
+                    [self._evse_view(station, evse, next(statuses), held=next(holds)) for evse in station.evses]
+                ),
+                open_now=is_open(station.hours, self.at, station.time_zone),
+                at=self.at,
+            )
+            for station, priced in self._seen
+        ]
+
+    def _evse_view(self, station: Station, evse: Evse, status: EvseStatus | None, *, held: bool) -> EvseView:
+        at = self.at
+        stale = status is not None and at >= status.stale_after
+        if station.presence in NOT_OPERATING or evse.presence in NOT_OPERATING:
+            availability = Availability.UNAVAILABLE
+        elif held:
+            availability = Availability.RESERVED
+        elif status is not None:
+            availability = Availability.UNKNOWN if stale else status.availability
+        elif evse.inferred or station.feed not in self._live_feeds:
+            availability = Availability.NOT_LIVE
+        else:
+            availability = Availability.UNKNOWN
+        return EvseView(
+            evse=evse,
+            station_id=station.id,
+            availability=availability,
+            status=status,
+            at=at,
+            stale=stale,
+            held=held,
+        )
+
+
+class Sighting:
+    """A station that a viewer may see, at a moment."""
+
+    __slots__ = ("_place", "_together", "at", "priced", "station")
+
+    def __init__(self, station: Station, together: Sightings, place: int, *, priced: bool) -> None:
+        """Made by ``Sightings.add``."""
+        self.station = station
+        self.priced = priced
+        self.at = together.at
+        self._together = together
+        self._place = place
+
+    @property
+    def view(self) -> StationView:
+        """The station with its Evses as they are shown."""
+        return self._together.view(self._place)
+
+    def mark(self) -> Mark | None:
+        """Return what the view was made of; None while it can change without notice."""
+        return self._together.mark(self._place)
+
+
+def _next_turn(hours: OpeningHours, at: Instant) -> Instant:
+    """Return until when the answer whether a station is open cannot change: weeks are told by the minute."""
+    turns = [edge for exception in hours.exceptions for edge in (exception.start, exception.end) if edge > at]
+    if hours.weekly and not hours.always_open:
+        turns.append((at // _MINUTE_S + 1) * _MINUTE_S)
+    return min(turns, default=inf)
+
+
+def _without_fees(station: Station) -> Station:
+    return msgspec.structs.replace(station, fees=NO_FEES)
