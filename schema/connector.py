@@ -103,28 +103,26 @@ api_enum(
     name="Connector", description="One plug of an Evse. An Evse charges one vehicle at a time, whatever its plugs."
 )
 class Connector:
-    """A connector as it is shown."""
+    """A connector as it is shown: what stands for it is the model's own."""
 
-    connector: strawberry.Private[model.Connector]
-
-    id: strawberry.ID = shown("connector.id", "Unique within its Evse only.")
-    type: ConnectorType = shown("connector.type", "The kind of plug.")
-    raw_type: str | None = shown("connector.raw_type", "What the source wrote for the kind, where it is kept.")
-    format: ConnectorFormat = shown("connector.format", "Who brings the cable.")
-    current: Current = shown("connector.current", "The kind of current.")
-    power_basis: PowerBasis = shown("connector.power_basis", "What `maxPowerKw` rests on.")
-    voltage_v: int | None = shown("connector.voltage_v", "Highest voltage in volts, where stated.")
-    amperage_a: int | None = shown("connector.amperage_a", "Highest current in amperes, where stated.")
+    id: strawberry.ID = shown("id", "Unique within its Evse only.")
+    type: ConnectorType = shown("type", "The kind of plug.")
+    raw_type: str | None = shown("raw_type", "What the source wrote for the kind, where it is kept.")
+    format: ConnectorFormat = shown("format", "Who brings the cable.")
+    current: Current = shown("current", "The kind of current.")
+    power_basis: PowerBasis = shown("power_basis", "What `maxPowerKw` rests on.")
+    voltage_v: int | None = shown("voltage_v", "Highest voltage in volts, where stated.")
+    amperage_a: int | None = shown("amperage_a", "Highest current in amperes, where stated.")
     standard_revision: str | None = shown(
-        "connector.standard_revision",
+        "standard_revision",
         "The revision of the plug's national standard, where stated (GB/T 2011, 2015 …).",
     )
-    flags: list[Flag] = shown("connector.flags", "What was repaired, inferred or found doubtful in this record.")
+    flags: list[Flag] = shown("flags", "What was repaired, inferred or found doubtful in this record.")
 
     @strawberry.field(description="The most that it delivers, in kW; null where no figure can be had or trusted.")
-    def max_power_kw(self) -> float | None:
+    def max_power_kw(self: model.Connector) -> float | None:
         """Show the power."""
-        return kilowatts(self.connector.max_power_w)
+        return kilowatts(self.max_power_w)
 
 
 def kilowatts(watts: int | None) -> float | None:

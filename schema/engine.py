@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from graphql import (
@@ -52,10 +52,14 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         return chosen is not None and chosen.operation is OperationType.MUTATION
 
 
+FRAGMENTS: Final = Fragments()
+"""The pieces of answers that this process keeps."""
+
+
 class KeepingExecutor(CompiledExecutor):
     """Keeps pieces of answers as bytes: what is written by orjson alone may have such in it."""
 
-    plans = Plans(fragments=Fragments())
+    plans = Plans(fragments=FRAGMENTS)
 
 
 class Engine:

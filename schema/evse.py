@@ -102,6 +102,7 @@ class Evse:
     equipment_name: str | None = shown("view.evse.equipment_name", "The cabinet's name, where stated.")
     manufacturer: str | None = shown("view.evse.manufacturer", "Who made it, where stated.")
     model: str | None = shown("view.evse.model", "Its model, where stated.")
+    connectors: list[Connector] = shown("view.evse.connectors", "Its plugs; one at a time charges.")
     flags: list[Flag] = shown("view.evse.flags", "What was repaired, inferred or found doubtful in this record.")
 
     @strawberry.field(description="From when on the last news claims nothing; null without news.")
@@ -151,11 +152,6 @@ class Evse:
     def power_limit_kw(self) -> float | None:
         """Show the limit."""
         return kilowatts(self.view.evse.power_limit_w)
-
-    @strawberry.field(description="Its plugs; one at a time charges.")
-    def connectors(self) -> list[Connector]:
-        """Show the plugs."""
-        return [Connector(connector=connector) for connector in self.view.evse.connectors]
 
 
 @strawberry.type

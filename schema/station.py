@@ -30,8 +30,6 @@ from schema.shown import shown
 from schema.station_filter import StationFilterInput, read_filter
 
 _CHINA = "CN"
-_NOBODY_KNOWS = {Availability.UNKNOWN, Availability.NOT_LIVE}
-
 api_enum(
     ParkingPlace,
     "ParkingPlace",
@@ -153,7 +151,7 @@ class StationAvailability:
         return cls(
             available=shown.count(Availability.AVAILABLE),
             total=len(shown),
-            unknown=sum(availability in _NOBODY_KNOWS for availability in shown),
+            unknown=shown.count(Availability.UNKNOWN) + shown.count(Availability.NOT_LIVE),
             stale=any(evse.stale for evse in view.evses),
             as_of=None if view.as_of is None else DateTime(view.as_of),
         )

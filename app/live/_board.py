@@ -359,9 +359,10 @@ class ArrayBoard(LiveBoard):
 
     def holds(self, evse_ids: Iterable[str], at: Instant) -> list[bool]:
         """Tell for each Evse whether it is held at ``at``."""
-        slots = np.array(self._slots_of(list(evse_ids)), np.intp)
-        if not len(slots) or not self._any_hold:
-            return [False] * len(slots)
+        asked = list(evse_ids)
+        if not asked or not self._any_hold:
+            return [False] * len(asked)
+        slots = np.array(self._slots_of(asked), np.intp)
         held: list[bool] = ((slots >= 0) & (self._columns.held_until[slots] > at)).tolist()
         return held
 

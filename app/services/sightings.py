@@ -8,12 +8,12 @@ from app.live.base import LiveBoard
 from app.model.availability import Availability, EvseStatus
 from app.model.clock import Instant
 from app.model.opening import OpeningHours, is_open
-from app.model.station import NO_FEES, NOT_OPERATING, Evse, Station
+from app.model.station import NO_FEES, NOT_OPERATING, Evse, Presence, Station
 
 _MINUTE_S = 60.0
 
 
-class EvseView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class EvseView(msgspec.Struct, frozen=True, gc=False):
     """An Evse as it is shown ``at`` a moment.
 
     ``availability`` is what may be claimed of this moment; ``status`` is the last news, None where there never was
@@ -40,7 +40,7 @@ class StationView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     @property
     def as_of(self) -> Instant | None:
         """Return when the oldest news behind the counts was observed; None without any."""
-        return min((view.status.observed_at for view in self.evses if view.status), default=None)
+        return min([view.status.observed_at for view in self.evses if view.status is not None], default=None)
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
@@ -88,13 +88,14 @@ class Sightings:
         """Return what the view in this place was made of; None while it can change without notice."""
         view = self.view(place)
         slots = self._board.find_slots([evse.evse.id for evse in view.evses])
-        if slots is None or any(evse.held for evse in view.evses):
+        if slots is None:
             return None
-        until = inf
+        until = _next_turn(view.station.hours, self.at)
         for evse in view.evses:
+            if evse.held:
+                return None
             if evse.status is not None and not evse.stale and evse.status.stale_after < until:
                 until = evse.status.stale_after
-        until = min(until, _next_turn(view.station.hours, self.at))
         return Mark(self._seen[place][0], slots, self._change, until, self._board)
 
     def _look(self) -> None:
@@ -117,7 +118,7 @@ class Sightings:
     def _evse_view(self, station: Station, evse: Evse, status: EvseStatus | None, *, held: bool) -> EvseView:
         at = self.at
         stale = status is not None and at >= status.stale_after
-        if station.presence in NOT_OPERATING or evse.presence in NOT_OPERATING:
+        if not (_operates(station.presence) and _operates(evse.presence)):
             availability = Availability.UNAVAILABLE
         elif held:
             availability = Availability.RESERVED
@@ -127,15 +128,7 @@ class Sightings:
             availability = Availability.NOT_LIVE
         else:
             availability = Availability.UNKNOWN
-        return EvseView(
-            evse=evse,
-            station_id=station.id,
-            availability=availability,
-            status=status,
-            at=at,
-            stale=stale,
-            held=held,
-        )
+        return EvseView(evse, station.id, availability, status, at, stale, held)
 
 
 class Sighting:
@@ -159,6 +152,11 @@ class Sighting:
     def mark(self) -> Mark | None:
         """Return what the view was made of; None while it can change without notice."""
         return self._together.mark(self._place)
+
+
+def _operates(presence: Presence) -> bool:
+    # Nearly all do, and to look for a member of an Enum in a set costs as much as all else here.
+    return presence is Presence.IN_SERVICE or presence not in NOT_OPERATING
 
 
 def _next_turn(hours: OpeningHours, at: Instant) -> Instant:

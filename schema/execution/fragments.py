@@ -87,10 +87,18 @@ class Fragments:
             self._keep(key, _Piece(mark, text, None if since else fragment, tuple(since), len(text) + _ENTRY_BYTES))
         return fragment
 
+    def resize(self, max_bytes: int) -> None:
+        """Keep pieces up to this many bytes from now on; 0 keeps none."""
+        self._max_bytes = max_bytes
+        self._make_room()
+
     def _keep(self, key: Hashable, piece: _Piece) -> None:
         older = self._pieces.pop(key, None)
         self._bytes += piece.size - (0 if older is None else older.size)
         self._pieces[key] = piece
+        self._make_room()
+
+    def _make_room(self) -> None:
         while self._bytes > self._max_bytes:
             oldest = next(iter(self._pieces))
             self._bytes -= self._pieces.pop(oldest).size
