@@ -1,6 +1,7 @@
 """What a request brings to its resolvers: who asks, what may be done, and what was looked up already."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TypeAlias
 
 import strawberry
@@ -28,11 +29,18 @@ class Context:
         self.viewer = viewer
         self._allowance = MAX_STATIONS_A_REQUEST
         self._operators: Mapping[str, Operator] | None = None
-        # No caching: a mutation may have changed an Evse since it was looked up for the field before.
-        self.evses: DataLoader[str, EvseView | None] = DataLoader(self._load_evses, max_batch_size=MAX_IDS, cache=False)
-        self.stations: DataLoader[str, Sighting | None] = DataLoader(
-            self._load_stations, max_batch_size=MAX_IDS, cache=False
-        )
+
+    # No caching: a mutation may have changed an Evse since it was looked up for the field before.
+
+    @cached_property
+    def evses(self) -> DataLoader[str, EvseView | None]:
+        """What looks up the Evses that several fields ask for, all at once."""
+        return DataLoader(self._load_evses, max_batch_size=MAX_IDS, cache=False)
+
+    @cached_property
+    def stations(self) -> DataLoader[str, Sighting | None]:
+        """What looks up the stations that several fields ask for, all at once."""
+        return DataLoader(self._load_stations, max_batch_size=MAX_IDS, cache=False)
 
     def charge(self, field: str, things: int) -> None:
         """Take ``things`` from the request's allowance. Raises InvalidInputError that names the argument."""

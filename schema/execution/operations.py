@@ -4,27 +4,36 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from inspect import isawaitable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 from graphql import (
     DocumentNode,
     ExecutionResult,
     FieldNode,
+    GraphQLBoolean,
     GraphQLField,
+    GraphQLFloat,
+    GraphQLID,
+    GraphQLInputType,
+    GraphQLInt,
     GraphQLResolveInfo,
     GraphQLSchema,
+    GraphQLString,
     MiddlewareManager,
     OperationDefinitionNode,
     OperationType,
     execute,
     get_operation_ast,
     get_variable_values,
+    is_non_null_type,
 )
 from graphql.execution import Executor
 from graphql.execution.collect_fields import collect_fields
-from graphql.execution.values import VariableValues
+from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
+from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.pyutils import Path
+from graphql.type.scalars import GRAPHQL_MAX_INT, GRAPHQL_MIN_INT
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
@@ -36,6 +45,17 @@ from schema.execution.fields import Declined, closure_of
 from schema.execution.generator import Projection
 from schema.execution.plans import Plan, Plans
 from schema.execution.values import Bail
+
+_Variable: TypeAlias = tuple[str, GraphQLVariableSignature, Callable[[Any], bool] | None]
+
+_PLAIN: dict[GraphQLInputType, Callable[[Any], bool]] = {
+    GraphQLString: lambda value: type(value) is str,
+    GraphQLID: lambda value: type(value) is str,
+    GraphQLBoolean: lambda value: type(value) is bool,
+    GraphQLFloat: lambda value: type(value) is float and value - value == 0.0,
+    GraphQLInt: lambda value: type(value) is int and GRAPHQL_MIN_INT <= value <= GRAPHQL_MAX_INT,
+}
+"""When a value that is not null is what graphql-core would coerce it to."""
 
 
 class _Root(msgspec.Struct, frozen=True):
@@ -110,6 +130,7 @@ class Operation(msgspec.Struct, frozen=True):
     executor: Executor[Any]
     """One that was built for the same operation, without a context."""
     roots: tuple[_Root, ...]
+    variables: tuple[_Variable, ...]
     plans: Plans
 
     async def execute(self, given: dict[str, Any], context: Any) -> "dict[str, Any] | Resolved":
@@ -153,13 +174,30 @@ class Operation(msgspec.Struct, frozen=True):
         return data
 
     def _coerced(self, given: dict[str, Any]) -> VariableValues:
-        definitions = self.executor.operation.variable_definitions
-        if not definitions:
-            return VariableValues({}, {})
+        # Nearly all variables are plain numbers and texts, and as they should be.
+        sources, coerced = {}, {}
+        for name, signature, is_plain in self.variables:
+            value = given.get(name)
+            if value is None or is_plain is None or not is_plain(value):
+                break
+            sources[name], coerced[name] = VariableValueSource(signature, value), value
+        else:
+            return VariableValues(sources, coerced)
+        definitions = self.executor.operation.variable_definitions or ()
         values = get_variable_values(self.executor.schema, definitions, given, max_errors=1)
         if isinstance(values, VariableValues):
             return values
         raise Bail
+
+
+def _variables(executor: Executor[Any]) -> tuple[_Variable, ...]:
+    found = []
+    for definition in executor.operation.variable_definitions or ():
+        signature = get_variable_signature(executor.schema, definition)
+        assert isinstance(signature, GraphQLVariableSignature)
+        type_ = signature.type
+        found.append((signature.name, signature, _PLAIN.get(type_.of_type if is_non_null_type(type_) else type_)))
+    return tuple(found)
 
 
 def _resolve(root: _Root, arguments: dict[str, Any], info: GraphQLResolveInfo[Any]) -> Any:
@@ -248,7 +286,7 @@ def _compile(executor: Executor[Any], plan: Plan, plans: Plans) -> Operation:
         nodes = [details.node for details in selected]
         info = executor.build_resolve_info(field, nodes, query, Path(None, key, query.name))
         roots.append(_root(executor, key, field, node, info, generated.project))
-    return Operation(executor, tuple(roots), plans)
+    return Operation(executor, tuple(roots), _variables(executor), plans)
 
 
 def _root(
