@@ -1,4 +1,4 @@
-"""Geometry in and out: positions, boxes and polygons, each in the datum that the caller names."""
+"""Geometry in and out: positions, boxes, polygons and routes, each in the datum that the caller names."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from app.errors import InvalidInputError
 from app.model import geo
 from app.model.datum import Datum, from_wgs84, to_wgs84
 from app.model.geo import is_position
-from app.model.search import MAX_POLYGON_VERTICES
+from app.model.route import Route
+from app.model.search import MAX_POLYGON_VERTICES, MAX_ROUTE_M, MAX_ROUTE_VERTICES
 from app.model.station import OriginalPosition
 from schema.scalars import api_enum
 
@@ -19,6 +20,8 @@ Ring = tuple[Pair, ...]
 Rings = tuple[Ring, ...]
 
 _CLOSED_RING = 4
+_SHORTEST_LINE = 2
+_KM = 1_000.0
 _TURN = 360.0
 _HALF_TURN = 180.0
 
@@ -125,12 +128,8 @@ def read_polygons(geometry: object, datum: Datum) -> tuple[Rings, ...]:
     Raises InvalidInputError that names the place, unless it is a Polygon or MultiPolygon of closed rings within the
     limits that do not cross themselves. A third coordinate (height) is ignored.
     """
-    if not isinstance(geometry, dict):
-        raise InvalidInputError("polygon", "a GeoJSON geometry is an object")
-    if unknown := set(geometry) - {"type", "coordinates", "bbox"}:
-        raise InvalidInputError("polygon", f"unknown members: {', '.join(sorted(map(str, unknown)))[:100]}")
-    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-    if not isinstance(kind, str) or kind not in {"Polygon", "MultiPolygon"}:
+    kind, coordinates = _read_geometry("polygon", geometry)
+    if kind not in {"Polygon", "MultiPolygon"}:
         raise InvalidInputError("polygon.type", "only Polygon and MultiPolygon are areas")
     place = "polygon.coordinates"
     parts = [coordinates] if kind == "Polygon" else _list(place, coordinates)
@@ -142,6 +141,38 @@ def read_polygons(geometry: object, datum: Datum) -> tuple[Rings, ...]:
         _read_polygon(place if kind == "Polygon" else f"{place}[{number}]", part, datum)
         for number, part in enumerate(parts)
     )
+
+
+def read_route(geometry: object, datum: Datum) -> Ring:
+    """Return the vertices of a GeoJSON LineString in WGS-84.
+
+    Raises InvalidInputError that names the place, unless it is a line within the limits. A third coordinate (height) is
+    ignored.
+    """
+    kind, coordinates = _read_geometry("route", geometry)
+    if kind != "LineString":
+        raise InvalidInputError("route.type", "only a LineString is a route")
+    place = "route.coordinates"
+    positions = _list(place, coordinates)
+    if not _SHORTEST_LINE <= len(positions) <= MAX_ROUTE_VERTICES:
+        problem = f"{len(positions)} vertices: a route has {_SHORTEST_LINE} to {MAX_ROUTE_VERTICES}; simplify the line"
+        raise InvalidInputError(place, problem)
+    line = _in_wgs84(place, _read_pairs(place, positions), datum)
+    length_m = Route(line).length_m
+    if length_m > MAX_ROUTE_M:
+        problem = f"{length_m / _KM:.0f} km are more than {MAX_ROUTE_M / _KM:.0f}; ask for a part of the route"
+        raise InvalidInputError(place, problem)
+    return line
+
+
+def _read_geometry(field: str, geometry: object) -> tuple[object, object]:
+    """Return the type and the coordinates of a GeoJSON geometry, not yet checked."""
+    if not isinstance(geometry, dict):
+        raise InvalidInputError(field, "a GeoJSON geometry is an object")
+    if unknown := set(geometry) - {"type", "coordinates", "bbox"}:
+        raise InvalidInputError(field, f"unknown members: {', '.join(sorted(map(str, unknown)))[:100]}")
+    kind = geometry.get("type")
+    return kind if isinstance(kind, str) else None, geometry.get("coordinates")
 
 
 def _read_polygon(place: str, coordinates: object, datum: Datum) -> Rings:
@@ -160,9 +191,17 @@ def _read_polygon(place: str, coordinates: object, datum: Datum) -> Rings:
 
 
 def _read_ring(place: str, positions: object, datum: Datum) -> Ring:
-    stated = [_read_pair(f"{place}[{number}]", position) for number, position in enumerate(_list(place, positions))]
+    stated = _read_pairs(place, _list(place, positions))
     if len(stated) < _CLOSED_RING or stated[0] != stated[-1]:
         raise InvalidInputError(place, "a ring has at least four positions, the last of them equal to the first")
+    return _in_wgs84(place, stated, datum)
+
+
+def _read_pairs(place: str, positions: Sequence[object]) -> list[Pair]:
+    return [_read_pair(f"{place}[{number}]", position) for number, position in enumerate(positions)]
+
+
+def _in_wgs84(place: str, stated: Sequence[Pair], datum: Datum) -> Ring:
     points = [read_position(f"{place}[{number}]", lon, lat, datum) for number, (lon, lat) in enumerate(stated)]
     return tuple((point.lon, point.lat) for point in points)
 

@@ -15,10 +15,11 @@ from schema.operator import OperatorQuery
 from schema.reservation import ReservationMutation, ReservationQuery
 from schema.scalars import SCALARS
 from schema.station import StationQuery
+from schema.station_route import StationRouteQuery
 
 
 @strawberry.type(description="What may be asked.")
-class Query(StationQuery, EvseQuery, OperatorQuery, FeedQuery, ReservationQuery):
+class Query(StationQuery, StationRouteQuery, EvseQuery, OperatorQuery, FeedQuery, ReservationQuery):
     """All queries."""
 
 

@@ -46,8 +46,8 @@ SCALARS: dict[object, ScalarDefinition] = {
     GeoJson: strawberry.scalar(
         name="GeoJSON",
         description=(
-            "A GeoJSON geometry (RFC 7946): an object with `type` Polygon or MultiPolygon and `coordinates` as "
-            "[longitude, latitude] in degrees."
+            "A GeoJSON geometry (RFC 7946): an object with `type` Polygon or MultiPolygon for an area, LineString for "
+            "a route, and `coordinates` as [longitude, latitude] in degrees."
         ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc7946",
         parse_value=_geo_json,

@@ -14,7 +14,7 @@ from app.model import station as model
 from app.model.availability import Availability
 from app.model.datum import Datum
 from app.model.feed import FeedRights
-from app.model.search import MAX_RADIUS_M, Area, Near, Position, StationFilter
+from app.model.search import MAX_RADIUS_M, Area, Near, Position, StationFilter, Where
 from app.model.station import NO_FEES, Access, Flag, ParkingPlace, Presence
 from app.services.sightings import Mark, Sighting, StationView
 from app.services.station_search import MAX_IDS, Found, FoundPage
@@ -304,7 +304,7 @@ class Station(Fragmented):
 class _Paging:
     """The search that a page belongs to; what its cursors are made of."""
 
-    def __init__(self, where: Near | Area, wanted: StationFilter) -> None:
+    def __init__(self, where: Where, wanted: StationFilter) -> None:
         self._search = where, wanted
 
     @cached_property
@@ -312,7 +312,8 @@ class _Paging:
         return digest_of(type(self._search[0]).__name__, *self._search)
 
     def cursor(self, found: Found) -> str:
-        return write_cursor(self.digest, found.distance_m or 0.0, found.sighting.station.id)
+        order = found.distance_m if found.along_m is None else found.along_m
+        return write_cursor(self.digest, order or 0.0, found.sighting.station.id)
 
 
 @strawberry.type(description="A station that a search found, and where it stands in the answer.")
@@ -325,7 +326,12 @@ class StationEdge:
     node: Station = strawberry.field(description="The station.")
     distance_m: float | None = shown(
         "found.distance_m",
-        "Great-circle distance from `near` in metres, to the millimetre; null in an area.",
+        "Great-circle distance in metres, to the millimetre: from `near`, or off the `route`; null in an area.",
+    )
+    along_m: float | None = shown(
+        "found.along_m",
+        "How many metres from its start the `route` comes nearest to the station, to the millimetre; null in other "
+        "searches.",
     )
 
     @strawberry.field(description="The position of this station, to be given as `after`.")
@@ -419,7 +425,7 @@ class StationQuery:
         if not math.isfinite(radius_m) or not 0 < radius_m <= MAX_RADIUS_M:
             raise InvalidInputError("radiusM", f"{radius_m} is not more than 0 and at most {MAX_RADIUS_M:g} metres")
         where = Near(center=center, radius_m=radius_m)
-        return await _search(info.context, where, wanted, first, after)
+        return await search_stations(info.context, where, wanted, first, after)
 
     @strawberry.field(description="Stations in a box or inside polygons, edges included, ordered by id.")
     async def stations_in_area(
@@ -449,12 +455,13 @@ class StationQuery:
             where = Area(box=geometry.read_box(box, datum))
         else:
             where = Area(polygons=geometry.read_polygons(polygon, datum))
-        return await _search(info.context, where, wanted, first, after)
+        return await search_stations(info.context, where, wanted, first, after)
 
 
-async def _search(
-    context: Context, where: Near | Area, wanted: StationFilterInput | None, first: int, after: str | None
+async def search_stations(
+    context: Context, where: Where, wanted: StationFilterInput | None, first: int, after: str | None
 ) -> StationConnection:
+    """Answer a page of a search."""
     size = page_size(first)
     checked = read_filter(wanted)
     paging = _Paging(where, checked)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from app.index._packing import CONNECTOR_ROW
 from app.index._text import END
-from app.model.geo import FloatArray
+from app.model.geo import FloatArray, unit_vectors
 from app.model.identity import SEPARATOR
 from app.model.search import KeyArray, SlotArray
 
@@ -364,13 +364,6 @@ def merge(old: Columns, gone: Iterable[bytes], batch: Batch, slots: SlotArray) -
         evse_key=evse_key,
         evse_station=evse_station,
     )
-
-
-def unit_vectors(lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return positions as points of the unit sphere."""
-    longitude, latitude = np.radians(lon), np.radians(lat)
-    across = np.cos(latitude)
-    return across * np.cos(longitude), across * np.sin(longitude), np.sin(latitude)
 
 
 def _ranks_in(old: Columns, batch: Batch) -> LongArray:

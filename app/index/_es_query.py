@@ -14,7 +14,8 @@ from app.index._packing import MAX_POWER_W
 from app.index._region import Region
 from app.index._text import split_words
 from app.model.geo import EARTH_RADIUS_M, BoundingBox, Point
-from app.model.search import Area, Near, StationFilter
+from app.model.route import Route
+from app.model.search import Corridor, Near, StationFilter, Where
 
 Query = dict[str, Any]
 
@@ -28,6 +29,12 @@ PAGE_HITS: Final = 10_000
 """The most that one answer of Elasticsearch's may hold."""
 
 MAX_PATTERNS: Final = 1_000
+MAX_CIRCLES: Final = 128
+"""With so many circles a corridor is covered; each is looked up for itself, which costs more than a few stations."""
+
+_SHORTEST_STRETCH_M: Final = 2_000.0
+_POSITION_DECIMALS: Final = 8
+"""To a millimetre, which the margin allows for."""
 _FAR_MARGIN_M: Final = 1_000.0
 _FARTHEST_M: Final = pi * EARTH_RADIUS_M
 _MARGIN_DEGREES: Final = 1e-6
@@ -37,11 +44,16 @@ _NOTHING: Final[Query] = {"match_none": {}}
 _LOCATED: Final[Query] = {"exists": {"field": "pos"}}
 
 
-def possible(where: Near | Area, region: Region | None) -> Query:
-    """Return a query that no station of an area is lost by. ``region`` is that of the area's polygons."""
+def possible(where: Where, region: Region | None) -> Query:
+    """Return a query that no station there is lost by. ``region`` is that of an area's polygons."""
     if isinstance(where, Near):
         margin_m = MARGIN_M if where.radius_m <= RANKED_RADIUS_M else _FAR_MARGIN_M
         return _within(where.center, where.radius_m + margin_m)
+    if isinstance(where, Corridor):
+        stretches = Route(where.line).stretches(max(where.width_m, _SHORTEST_STRETCH_M), MAX_CIRCLES)
+        radius_m = stretches.reach_m + where.width_m + MARGIN_M
+        middles = zip(*(axis.round(_POSITION_DECIMALS).tolist() for axis in stretches.positions()), strict=True)
+        return _any_of([_within(Point(lon=lon, lat=lat), radius_m) for lon, lat in middles])
     if region is not None:
         parts = [_any_of([_box(box, _MARGIN_DEGREES) for box in region.boxes()])]
         if where.box is not None:
@@ -50,11 +62,11 @@ def possible(where: Near | Area, region: Region | None) -> Query:
     return _NOTHING if where.box is None else _box(where.box, _MARGIN_DEGREES)
 
 
-def certain(where: Near | Area) -> Query:
-    """Return a query that only stations of a circle or a box are found by."""
+def certain(where: Where) -> Query:
+    """Return a query that only stations of a circle or a box are found by; of a corridor no station is certain."""
     if isinstance(where, Near):
         return _within(where.center, where.radius_m - MARGIN_M)
-    return _NOTHING if where.box is None else _box(where.box, -_MARGIN_DEGREES)
+    return _NOTHING if isinstance(where, Corridor) or where.box is None else _box(where.box, -_MARGIN_DEGREES)
 
 
 def matching(inside: Query, wanted: StationFilter, open_patterns: Sequence[str] | None = None) -> Query:
@@ -93,7 +105,7 @@ def nearest(query: Query, where: Near, size: int, from_m: float | None) -> Query
     return request
 
 
-def by_id(query: Query, where: Area, size: int, after_id: str | None) -> Query:
+def by_id(query: Query, where: Where, size: int, after_id: str | None) -> Query:
     """Return the request for the next stations by id."""
     request = _page(query, size, certain(where)) | {"sort": [{"id": "asc"}]}
     if after_id is not None:
@@ -101,7 +113,7 @@ def by_id(query: Query, where: Area, size: int, after_id: str | None) -> Query:
     return request
 
 
-def doubtful(query: Query, where: Near | Area) -> Query:
+def doubtful(query: Query, where: Where) -> Query:
     """Return the query for the stations that are possible and not certain."""
     return {"bool": {"filter": [query], "must_not": [certain(where)]}}
 

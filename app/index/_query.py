@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.index._columns import Columns, Dictionaries, Interned, LongArray
+from app.index._corridor import Trail
 from app.index._hours import known_open
 from app.index._packing import ACCESSES, KINDS
 from app.index._region import Region, Ruler, Span, box_spans, circle_spans, in_box
@@ -21,6 +22,7 @@ from app.model.search import (
     Area,
     AvailabilityView,
     BoolArray,
+    Corridor,
     Hit,
     Near,
     Position,
@@ -42,9 +44,12 @@ class Question:
     spans: list[Span]
     ruler: Ruler | None
     region: Region | None
+    trail: Trail | None = None
 
     def cost(self) -> int:
         """Return how many stations have to be looked at; one polygon test counts like ten."""
+        if self.trail is not None:
+            return self.trail.cost()
         stations = sum(end - first for first, end in self.spans)
         return stations * 10 if self.region is not None else stations
 
@@ -53,6 +58,7 @@ class Question:
 class Narrowed:
     """Stations that match but for what is live: ``measure`` is how far they are, None in an area.
 
+    In a corridor ``measure`` has a row for each: metres along, and metres off.
     ``slots`` are the Evses of which one has to be seen live, ``owner`` for each the place of its station in
     ``stations``; both None where nothing live is asked for.
     """
@@ -69,6 +75,9 @@ def ask(columns: Columns, search: Search) -> Question:
     if isinstance(where, Near):
         ruler = Ruler(where.center, where.radius_m)
         return Question(search, circle_spans(columns, where.center, where.radius_m), ruler, None)
+    if isinstance(where, Corridor):
+        trail = Trail(columns, where)
+        return Question(search, trail.spans, None, None, trail)
     region = Region(where) if where.polygons else None
     if region is not None:
         return Question(search, region.spans(columns), None, region)
@@ -125,6 +134,8 @@ def cut(columns: Columns, question: Question, seen: Narrowed) -> SearchPage:
     """Order what matches and return the page asked for."""
     search = question.search
     total, stations, measure = len(seen.stations), seen.stations, seen.measure
+    if question.trail is not None and measure is not None:
+        return _cut_along(columns, search, stations, measure)
     if question.ruler is None or measure is None:
         return _cut_by_id(columns, search, stations)
     if search.after is not None:
@@ -156,6 +167,8 @@ def asks_for_live(wanted: StationFilter) -> bool:
 
 def _inside(columns: Columns, question: Question) -> tuple[BoolArray, FloatArray | None]:
     where, spans, ruler = question.search.where, question.spans, question.ruler
+    if question.trail is not None:
+        return question.trail.inside()
     if isinstance(where, Area):
         lon, lat = _joined(columns.lon, spans), _joined(columns.lat, spans)
         inside = in_box(where.box, lon, lat) if where.box is not None else np.ones(len(lon), np.bool_)
@@ -163,6 +176,7 @@ def _inside(columns: Columns, question: Question) -> tuple[BoolArray, FloatArray
             left = np.flatnonzero(inside)
             inside[left] = question.region.contains(lon[left], lat[left])
         return inside, None
+    assert isinstance(where, Near)
     assert ruler is not None
     if ruler.exact:
         lon, lat = _joined(columns.lon, spans), _joined(columns.lat, spans)
@@ -272,6 +286,19 @@ def _cut_by_id(columns: Columns, search: Search, stations: LongArray) -> SearchP
         ranks = np.partition(ranks, search.first)[: search.first]
     found = columns.by_id[np.sort(ranks)].tolist()
     return SearchPage(tuple(Hit(columns.id_at(station).decode(), None) for station in found), total, has_next)
+
+
+def _cut_along(columns: Columns, search: Search, stations: LongArray, measure: FloatArray) -> SearchPage:
+    total, ranks, (along, off) = len(stations), columns.rank[stations], measure.T
+    order = np.lexsort((ranks, along))
+    if search.after is not None:
+        later = (ranks >= _first_rank_after(columns, search.after)) & (along == search.after.distance_m)
+        later |= along > search.after.distance_m
+        order = order[later[order]]
+    page = order[: search.first]
+    found = zip(stations[page].tolist(), off[page].tolist(), along[page].tolist(), strict=True)
+    hits = tuple(Hit(columns.id_at(station).decode(), *figures) for station, *figures in found)
+    return SearchPage(hits, total, len(order) > search.first)
 
 
 def _first_rank_after(columns: Columns, after: Position) -> int:

@@ -24,7 +24,19 @@ from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
 from app.model.clock import Instant
 from app.model.geo import distance_m
 from app.model.identity import evse_key
-from app.model.search import Area, AvailabilityView, BoolArray, Hit, KeyArray, Near, Search, SearchPage, StationFilter
+from app.model.search import (
+    Area,
+    AvailabilityView,
+    BoolArray,
+    Corridor,
+    Hit,
+    KeyArray,
+    Near,
+    Search,
+    SearchPage,
+    StationFilter,
+    Where,
+)
 from app.model.station import Operator, Station
 
 _REMEMBERED_STATIONS: Final = 20_000
@@ -144,8 +156,8 @@ class ElasticsearchIndex(StationIndex):
     """Stations in Elasticsearch, live status in this process: it is never written there.
 
     What only stations say, Elasticsearch answers exactly, but for positions, which are made exact here. Where live
-    status has a say, or polygons, all candidates are read as columns and searched as the embedded index searches its
-    own. Whole stations are remembered together with their versions, which every search tells.
+    status has a say, polygons or a route, all candidates are read as columns and searched as the embedded index
+    searches its own. Whole stations are remembered together with their versions, which every search tells.
     """
 
     def __init__(self, urls: Sequence[str], view: AvailabilityView, prefix: str = "chargegraph") -> None:
@@ -300,7 +312,8 @@ class ElasticsearchIndex(StationIndex):
         query = _es_query.matching(inside, wanted, patterns)
         hours_left = wanted.open_now and patterns is None
         far = isinstance(where, Near) and where.radius_m > RANKED_RADIUS_M
-        if region is not None or far or hours_left or _query.asks_for_live(wanted):
+        along = isinstance(where, Corridor)
+        if region is not None or along or far or hours_left or _query.asks_for_live(wanted):
             return await self._enumerate(search, query, hours_left=hours_left)
         return await self._rank(search, query)
 
@@ -618,12 +631,13 @@ def _request(search: Search, query: Query, size: int) -> Query:
     return _es_query.by_id(query, search.where, size, None if after is None else after.station_id)
 
 
-def _is_inside(where: Near | Area, hits: Sequence[_RowHit]) -> BoolArray:
+def _is_inside(where: Where, hits: Sequence[_RowHit]) -> BoolArray:
     """Tell exactly which hits are inside a circle or a box."""
     lon = np.array([hit.fields.lon[0] for hit in hits])
     lat = np.array([hit.fields.lat[0] for hit in hits])
     if isinstance(where, Near):
         return distance_m(where.center.lon, where.center.lat, lon, lat) <= where.radius_m
+    assert isinstance(where, Area)
     assert where.box is not None
     return in_box(where.box, lon, lat)
 

@@ -57,6 +57,13 @@ def distance_m(lon_a: float, lat_a: float, lon_b: float | FloatArray, lat_b: flo
     return rounded
 
 
+def unit_vectors(lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return positions as points of the unit sphere."""
+    longitude, latitude = np.radians(lon), np.radians(lat)
+    across = np.cos(latitude)
+    return across * np.cos(longitude), across * np.sin(longitude), np.sin(latitude)
+
+
 def _one_distance_m(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
     """Return the same for one pair; a call of numpy's for a single number costs ten times as much."""
     half_lat = math.sin(math.radians(lat_b - lat_a) / 2)

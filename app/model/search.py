@@ -13,6 +13,9 @@ from app.model.station import Access, ConnectorType
 MAX_RADIUS_M = 100_000.0
 MAX_PAGE_SIZE = 100
 MAX_POLYGON_VERTICES = 1_000
+MAX_ROUTE_VERTICES = 2_000
+MAX_ROUTE_M = 2_000_000.0
+MAX_CORRIDOR_M = 20_000.0
 MAX_TEXT_CHARACTERS = 100
 
 KeyArray = npt.NDArray[np.uint64]
@@ -63,8 +66,27 @@ class Area(msgspec.Struct, frozen=True, kw_only=True):
     polygons: tuple[tuple[tuple[tuple[float, float], ...], ...], ...] = ()
 
 
+class Corridor(msgspec.Struct, frozen=True, kw_only=True):
+    """Stations at most ``width_m`` (inclusive) off a route, in the order in which one passes them, ties by id.
+
+    ``line`` holds at least two vertices as (lon, lat) in WGS-84; a segment is the shorter great-circle arc between two
+    of them (``app.model.route``). A station is passed at the point of the route that is nearest to it, at the first of
+    them where several are; one before the start or behind the end is passed there.
+    """
+
+    line: tuple[tuple[float, float], ...]
+    width_m: float
+
+
+Where = Near | Area | Corridor
+
+
 class Position(msgspec.Struct, frozen=True):
-    """Where a page begins: after the hit with this order key. ``distance_m`` is 0 in an area."""
+    """Where a page begins: after the hit with this order key.
+
+    ``distance_m`` is what hits are ordered by: the distance from the centre, in a corridor that along the route, and 0
+    in an area.
+    """
 
     distance_m: float
     station_id: str
@@ -73,7 +95,7 @@ class Position(msgspec.Struct, frozen=True):
 class Search(msgspec.Struct, frozen=True, kw_only=True):
     """One page of one search, evaluated at ``at``."""
 
-    where: Near | Area
+    where: Where
     filter: StationFilter
     first: int
     at: Instant
@@ -81,10 +103,15 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
-    """A station that matches; ``distance_m`` is None in an area."""
+    """A station that matches.
+
+    ``distance_m`` is how far it is from the centre or off the route, None in an area; ``along_m`` how far along the
+    route it is passed, None but in a corridor.
+    """
 
     station_id: str
     distance_m: float | None
+    along_m: float | None = None
 
 
 class SearchPage(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from app.live.base import LiveBoard
 from app.model.clock import Clock, Instant
 from app.model.feed import FeedInfo
 from app.model.partner import Scope
-from app.model.search import Area, Near, Position, Search, StationFilter
+from app.model.search import Position, Search, StationFilter, Where
 from app.model.station import Operator, Presence, Station
 from app.services.sightings import EvseView, Sighting, Sightings
 from app.services.viewer import Viewer
@@ -21,10 +21,11 @@ OPERATORS_KEPT_S = 5.0
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
-    """One hit of a search."""
+    """One hit of a search; the figures are those of ``Hit``."""
 
     sighting: Sighting
     distance_m: float | None
+    along_m: float | None = None
 
 
 class FoundPage(msgspec.Struct, frozen=True):
@@ -50,7 +51,7 @@ class StationSearch:
         self._operators_read_at: Instant = -inf
 
     async def search(
-        self, viewer: Viewer, where: Near | Area, wanted: StationFilter, first: int, after: Position | None
+        self, viewer: Viewer, where: Where, wanted: StationFilter, first: int, after: Position | None
     ) -> FoundPage:
         """Return one page of the stations that the viewer may see. The caller has checked and clamped the arguments."""
         viewer.require(Scope.DISCOVER)
@@ -62,7 +63,7 @@ class StationSearch:
         # Between the two questions a feed may have withdrawn a station.
         found = tuple(
             [
-                Found(sighting, hit.distance_m)
+                Found(sighting, hit.distance_m, hit.along_m)
                 for hit, sighting in zip(page.hits, self._see(viewer, stations, at), strict=True)
                 if sighting is not None
             ]

@@ -1,6 +1,7 @@
 """What every station index promises, whatever it is made of."""
 
 import asyncio
+import math
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,18 @@ from app.index.embedded import EmbeddedIndex
 from app.model.availability import Availability
 from app.model.geo import BoundingBox, Point, distance_m
 from app.model.opening import OpeningHours, Period, SpecialPeriod
-from app.model.search import Area, AvailabilityView, Hit, Near, Position, Search, SearchPage, StationFilter
+from app.model.search import (
+    Area,
+    AvailabilityView,
+    Corridor,
+    Hit,
+    Near,
+    Position,
+    Search,
+    SearchPage,
+    StationFilter,
+    Where,
+)
 from app.model.station import NOT_OPERATING, Access, Address, ConnectorType, Presence, Station
 from tests.builders import (
     NOON,
@@ -54,6 +66,7 @@ HERE = Point(lon=121.5, lat=31.2)
 """Where `build_station` puts stations."""
 
 EVERYWHERE = Area(box=BoundingBox(west=-180, south=-90, east=180, north=90))
+PAST_HERE = Corridor(line=((121.4, 31.2), (121.6, 31.2)), width_m=5_000)
 
 
 @pytest.fixture(params=sorted(MAKERS))
@@ -101,7 +114,7 @@ async def replace(
 
 async def search(
     index: StationIndex,
-    where: Near | Area = EVERYWHERE,
+    where: Where = EVERYWHERE,
     *,
     first: int = 100,
     after: Position | None = None,
@@ -111,7 +124,7 @@ async def search(
     return await index.search(Search(where=where, filter=StationFilter(**wanted), first=first, at=at, after=after))
 
 
-async def found(index: StationIndex, where: Near | Area = EVERYWHERE, *, at: float = NOON, **wanted: Any) -> list[str]:
+async def found(index: StationIndex, where: Where = EVERYWHERE, *, at: float = NOON, **wanted: Any) -> list[str]:
     page = await search(index, where, at=at, **wanted)
     assert page.total_count == len(page.hits) and not page.has_next
     return [hit.station_id for hit in page.hits]
@@ -582,9 +595,9 @@ STATUSES = (
         ({"max_status_age_s": 10.0, "connector_types": {DC}, "min_power_w": 60_000}, NOON, [1, 2, 8, 9]),
     ],
 )
-@pytest.mark.parametrize("where", [EVERYWHERE, Near(center=HERE, radius_m=0)], ids=["area", "near"])
+@pytest.mark.parametrize("where", [EVERYWHERE, Near(center=HERE, radius_m=0), PAST_HERE], ids=["area", "near", "route"])
 async def test_one_single_evse_has_to_be_all_that_is_wanted(
-    index: StationIndex, view: PlainView, where: Near | Area, wanted: dict[str, Any], at: float, expected: Sequence[int]
+    index: StationIndex, view: PlainView, where: Where, wanted: dict[str, Any], at: float, expected: Sequence[int]
 ) -> None:
     view.tell(STATUSES[:5])
     await replace(index, EVSES)
@@ -878,23 +891,171 @@ async def test_an_edge_of_more_than_half_a_turn_crosses_the_antimeridian(index: 
     assert await found(index, Area(polygons=((ring, hole),))) == ids(1, 2, 11)
 
 
+# ------------------------------------------------------------------------------------------------------------- routes
+
+
+EAST = ((10.0, 0.0), (10.1, 0.0), (10.2, 0.0))
+"""Along the equator, where what is off and along a route is plain."""
+
+
+async def passed(index: StationIndex, line: Any, width_m: float, **wanted: Any) -> list[tuple[int, float, float]]:
+    """The numbers of the stations along a route, and how far each is off and along."""
+    page = await search(index, Corridor(line=tuple(line), width_m=width_m), **wanted)
+    assert page.total_count == len(page.hits)
+    return [(int(hit.station_id[-6:]), hit.distance_m or 0.0, hit.along_m or 0.0) for hit in page.hits]
+
+
+async def put(index: StationIndex, *spots: tuple[float, float]) -> None:
+    """Let the index know a station at each spot, numbered from 1."""
+    located = [Point(lon=lon, lat=lat) for lon, lat in spots]
+    await replace(index, [build_station(number, location=spot) for number, spot in enumerate(located, 1)])
+
+
+async def test_stations_come_in_the_order_in_which_a_route_passes_them(index: StationIndex) -> None:
+    await put(index, (10.15, 0.01), (10.05, -0.02), (10.1, 0.0), (10.05, 0.015), (10.15, 0.04))
+    expected = [
+        (2, distance_m(0, 0, 0, 0.02), distance_m(0, 0, 0.05, 0)),
+        (4, distance_m(0, 0, 0, 0.015), distance_m(0, 0, 0.05, 0)),
+        (3, 0.0, distance_m(0, 0, 0.1, 0)),
+        (1, distance_m(0, 0, 0, 0.01), distance_m(0, 0, 0.15, 0)),
+    ]
+    assert await passed(index, EAST, 3_000) == expected
+    back = await passed(index, EAST[::-1], 3_000)
+    assert [number for number, _, _ in back] == [1, 3, 2, 4]
+    assert [off for _, off, _ in back] == [expected[place][1] for place in (3, 2, 0, 1)]
+
+
+async def test_the_width_is_inclusive(index: StationIndex) -> None:
+    await put(index, (10.05, 0.02), (9.99, 0.0), (10.21, 0.001))
+    for number, off, _ in await passed(index, EAST, 20_000):
+        assert number in {one for one, _, _ in await passed(index, EAST, off)}
+        assert number not in {one for one, _, _ in await passed(index, EAST, off - 0.001)}
+
+
+async def test_before_the_start_and_behind_the_end_counts_how_far_it_is_to_there(index: StationIndex) -> None:
+    await put(index, (9.99, 0.005), (9.99, -0.02), (10.21, 0.0), (10.25, 0.0))
+    length = distance_m(0, 0, 0.2, 0)
+    assert await passed(index, EAST, 2_000) == [
+        (1, distance_m(10.0, 0, 9.99, 0.005), 0.0),
+        (3, distance_m(10.2, 0, 10.21, 0), length),
+    ]
+
+
+async def test_of_several_passages_the_nearest_decides(index: StationIndex) -> None:
+    hairpin = ((10.0, 0.0), (10.2, 0.0), (10.2, 0.02), (10.0, 0.02))
+    await put(index, (10.1, 0.009), (10.1, 0.011), (10.1, 0.0), (10.1, 0.02))
+    there, across = distance_m(0, 0, 0.1, 0), distance_m(0, 0, 0, 0.02)
+    found = await passed(index, hairpin, 5_000)
+    assert [number for number, _, _ in found] == [1, 3, 2, 4]
+    offs = [distance_m(0, 0, 0, off) for off in (0.009, 0.0, 0.009, 0.0)]
+    assert [off for _, off, _ in found] == pytest.approx(offs, abs=0.01), "the way back is no parallel"
+    assert [along for _, _, along in found] == pytest.approx([there, there, *[3 * there + across] * 2], abs=0.01)
+
+
+async def test_of_several_passages_as_near_the_first_decides(index: StationIndex) -> None:
+    """There and back on one road, twice."""
+    away = ((10.0, 0.0), (10.07, 0.001), (10.2, 0.0))
+    await put(index, (10.03, 0.01), (10.1, 0.004), (10.2, 0.0))
+    once = await passed(index, away, 3_000)
+    assert len(once) == 3
+    assert await passed(index, (*away, *away[-2::-1], *away[1:], *away[-2::-1]), 3_000) == once
+
+
+async def test_a_leg_is_the_shortest_way_and_no_parallel(index: StationIndex) -> None:
+    crest = math.degrees(math.atan(math.tan(math.radians(60)) / math.cos(math.radians(5))))
+    await put(index, (5.0, 60.0), (5.0, crest), (-175.0, 60.0))
+    found = await passed(index, ((0.0, 60.0), (10.0, 60.0)), 20_000)
+    (_, parallel_off, parallel_along), (_, crest_off, crest_along) = sorted(found)
+    assert (parallel_off, crest_off) == (distance_m(5.0, 60.0, 5.0, crest), 0.0)
+    half = distance_m(0.0, 60.0, 10.0, 60.0) / 2
+    assert (parallel_along, crest_along) == pytest.approx((half, half), abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (((179.99, 0.0), (-179.99, 0.0)), [1, 3, 4, 2]),
+        (((-179.99, 0.0), (179.99, 0.0)), [2, 3, 4, 1]),
+        (((180.0, -0.001), (-180.0, 0.001)), [1, 2, 3, 4]),
+        (((0.0, 89.998), (180.0, 89.998)), [5, 7, 6]),
+        (((90.0, 89.999), (90.0, 90.0), (-90.0, 89.9)), [5, 6, 7]),
+        (((-100.0, -90.0), (0.0, -89.99)), [8, 9]),
+        (((10.0, 0.0), (10.0, 0.0)), [10]),
+    ],
+)
+async def test_a_route_leads_over_the_antimeridian_and_the_poles(
+    index: StationIndex, line: tuple[tuple[float, float], ...], expected: Sequence[int]
+) -> None:
+    spots = {number: Point(lon=lon, lat=lat) for number, (lon, lat) in ROUND_THE_WORLD.items()}
+    await replace(index, [build_station(number, location=spot) for number, spot in spots.items()])
+    assert [number for number, _, _ in await passed(index, line, 150)] == expected
+
+
+async def test_along_a_route_all_criteria_hold_as_anywhere(index: StationIndex, view: PlainView) -> None:
+    spots = [(10.0 + 0.01 * number, 0.0) for number in range(1, 7)]
+    free, weak, busy, closed, hidden, other = (Point(lon=lon, lat=lat) for lon, lat in spots)
+    evse = {"connectors": (plug(ConnectorType.GBT_DC, 7_000),)}
+    await replace(
+        index,
+        [
+            build_station(6, location=free, hours=OpeningHours(always_open=True)),
+            msgspec.structs.replace(evses_of(5, evse), location=weak, hours=OpeningHours(always_open=True)),
+            build_station(4, location=busy, hours=OpeningHours(always_open=True)),
+            build_station(3, location=closed),
+            build_station(1, location=other, name="elsewhere"),
+        ],
+    )
+    await replace(index, [build_station(2, feed="star", location=hidden)], "star")
+    view.tell([build_status(f"{one}-1") for one in (*ids(1, 3, 5, 6), *ids(2, feed="star"))])
+    assert [number for number, _, _ in await passed(index, EAST, 10)] == [6, 5, 4, 3, 2, 1]
+    for wanted, expected in (
+        ({"available_now": True}, [6, 5, 3, 2, 1]),
+        ({"open_now": True}, [6, 5, 4]),
+        ({"min_power_w": 60_000}, [6, 4, 3, 2, 1]),
+        ({"text": "充电站"}, [6, 5, 4, 3, 2]),
+        ({"hidden_feeds": {"star"}}, [6, 5, 4, 3, 1]),
+        ({"available_now": True, "min_power_w": 60_000, "hidden_feeds": {"star"}, "open_now": True}, [6]),
+    ):
+        assert [number for number, _, _ in await passed(index, EAST, 10, **wanted)] == expected, wanted
+
+
+async def test_a_page_of_a_route_begins_after_a_place_along_it(index: StationIndex) -> None:
+    await put(index, (10.05, 0.01), (10.05, 0.0), (10.1, 0.0))
+    where, along = Corridor(line=EAST, width_m=3_000), distance_m(0, 0, 0.05, 0)
+    for after, expected in (
+        (Position(0.0, ids(9)[0]), [1, 2, 3]),
+        (Position(along - 0.001, ids(9)[0]), [1, 2, 3]),
+        (Position(along, ids(1)[0]), [2, 3]),
+        (Position(along, ids(0)[0]), [1, 2, 3]),
+        (Position(along, ids(2)[0]), [3]),
+        (Position(along + 0.001, ""), [3]),
+        (Position(1e9, ""), []),
+    ):
+        page = await search(index, where, after=after)
+        assert [hit.station_id for hit in page.hits] == ids(*expected), after
+        assert page.total_count == 3
+
+
 # ------------------------------------------------------------------------------------------------------------- paging
 
 
-async def read_pages(index: StationIndex, where: Near | Area, first: int, **wanted: Any) -> list[SearchPage]:
+async def read_pages(index: StationIndex, where: Where, first: int, **wanted: Any) -> list[SearchPage]:
     pages, after = [], None
     while True:
         page = await search(index, where, first=first, after=after, **wanted)
         pages.append(page)
         if not page.has_next:
             return pages
-        after = Position(page.hits[-1].distance_m or 0.0, page.hits[-1].station_id)
+        last = page.hits[-1]
+        after = Position((last.distance_m or 0.0) if last.along_m is None else last.along_m, last.station_id)
 
 
 @pytest.mark.parametrize("first", [1, 2, 3, 7, 100])
-@pytest.mark.parametrize("where", [EVERYWHERE, Near(center=HERE, radius_m=5_000)], ids=["area", "near"])
+@pytest.mark.parametrize(
+    "where", [EVERYWHERE, Near(center=HERE, radius_m=5_000), PAST_HERE], ids=["area", "near", "route"]
+)
 async def test_pages_follow_each_other_and_all_tell_the_exact_count(
-    index: StationIndex, where: Near | Area, first: int
+    index: StationIndex, where: Where, first: int
 ) -> None:
     random = Random(5)
     spots = [Point(lon=121.5 + random.choice((0, 0.001, 0.002)), lat=31.2) for _ in range(20)]
@@ -910,7 +1071,7 @@ async def test_pages_follow_each_other_and_all_tell_the_exact_count(
 
 @pytest.mark.parametrize("where", [EVERYWHERE, Near(center=HERE, radius_m=5_000)], ids=["area", "near"])
 async def test_a_page_begins_after_a_position_whether_or_not_its_station_is_still_there(
-    index: StationIndex, where: Near | Area
+    index: StationIndex, where: Where
 ) -> None:
     await replace(index, stations(1, 2, 4, 5))
     for place, expected in ((0, [1, 2, 4, 5]), (1, [2, 4, 5]), (2, [4, 5]), (3, [4, 5]), (4, [5]), (5, []), (6, [])):
@@ -944,7 +1105,8 @@ async def test_a_position_between_two_distances_begins_with_the_farther(index: S
 
 
 async def test_an_empty_index_answers_everything_with_nothing(index: StationIndex) -> None:
-    for where in (EVERYWHERE, Near(center=HERE, radius_m=1e6), Area(polygons=((square(0, 0, 9, 9),),)), Area()):
+    areas = Area(polygons=((square(0, 0, 9, 9),),)), Area()
+    for where in (EVERYWHERE, Near(center=HERE, radius_m=1e6), PAST_HERE, *areas):
         page = await search(index, where, available_now=True, text="x", open_now=True, operator_ids={"a"})
         assert page == SearchPage((), 0, has_next=False)
     assert await index.count_stations() == {}

@@ -272,6 +272,63 @@ async def test_a_polygon_that_is_none_is_refused(api, polygon, field, datum):
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
 
 
+ZIGZAG = [[number / 10_000, number % 2 / 10_000] for number in range(2_001)]
+
+
+@pytest.mark.parametrize(
+    ("route", "field"),
+    [
+        ({}, "route.type"),
+        ({"type": "MultiLineString", "coordinates": [[[0, 0], [1, 1]]]}, "route.type"),
+        ({"type": "Polygon", "coordinates": [SQUARE]}, "route.type"),
+        ({"type": ["LineString"], "coordinates": [[0, 0], [1, 1]]}, "route.type"),
+        ({"type": "LineString", "coordinates": [[0, 0], [1, 1]], "properties": {}}, "route"),
+        ({"type": "LineString"}, "route.coordinates"),
+        ({"type": "LineString", "coordinates": None}, "route.coordinates"),
+        ({"type": "LineString", "coordinates": {"0": [0, 0]}}, "route.coordinates"),
+        ({"type": "LineString", "coordinates": []}, "route.coordinates"),
+        ({"type": "LineString", "coordinates": [[0, 0]]}, "route.coordinates"),
+        ({"type": "LineString", "coordinates": ZIGZAG}, "route.coordinates"),
+        ({"type": "LineString", "coordinates": [[0, 0], [18, 0]]}, "route.coordinates"),
+        ({"type": "LineString", "coordinates": [[0, 0], [180, 0]]}, "route.coordinates"),
+        ({"type": "LineString", "coordinates": [[0, 0], [0, 1]] * 1_000}, "route.coordinates"),
+        ({"type": "LineString", "coordinates": [[0, 0], 1]}, "route.coordinates[1]"),
+        ({"type": "LineString", "coordinates": [[0, 0], [1]]}, "route.coordinates[1]"),
+        ({"type": "LineString", "coordinates": [[0, "0"], [1, 1]]}, "route.coordinates[0]"),
+        ({"type": "LineString", "coordinates": [[0, 0], [1, None]]}, "route.coordinates[1]"),
+        ({"type": "LineString", "coordinates": [[0, 0], [10**400, 0]]}, "route.coordinates[1]"),
+        ({"type": "LineString", "coordinates": [[0, 0], [181, 0]]}, "route.coordinates[1].lon"),
+        ({"type": "LineString", "coordinates": [[0, -91], [1, 0]]}, "route.coordinates[0].lat"),
+        ([[0, 0], [1, 1]], "route"),
+        ("LINESTRING(0 0, 1 1)", "route"),
+    ],
+)
+@pytest.mark.parametrize("datum", ["WGS84", "BD09"])
+async def test_a_route_that_is_none_is_refused(api, route, field, datum):
+    document = """
+    query($route: GeoJSON!, $datum: Datum!) {
+      stationsAlongRoute(route: $route, corridorM: 100, datum: $datum) { totalCount }
+    }
+    """
+    error = await refused(api, document, {"route": route, "datum": datum})
+    assert error["extensions"] == {"code": "BAD_USER_INPUT", "field": field}
+
+
+async def test_too_long_a_route_is_told_what_to_ask_instead(api):
+    document = "query($route: GeoJSON!) { stationsAlongRoute(route: $route, corridorM: 100) { totalCount } }"
+    for coordinates, advice in ((ZIGZAG, "simplify the line"), ([[0, 0], [18, 0]], "ask for a part of the route")):
+        error = await refused(api, document, {"route": {"type": "LineString", "coordinates": coordinates}})
+        assert advice in error["message"]
+        assert re.search(r"2000\b", error["message"]), error
+
+
+@pytest.mark.parametrize("width", ["0", "-0.0", "-1", "20000.001", "1e9", "1e999", "-1e999"])
+async def test_a_corridor_that_is_none_is_refused(api, width):
+    line = "{type: LineString, coordinates: [[0, 0], [1, 1]]}"
+    error = await refused(api, f"{{ stationsAlongRoute(route: {line}, corridorM: {width}) {{ totalCount }} }}")
+    assert error["extensions"] == {"code": "BAD_USER_INPUT", "field": "corridorM"}
+
+
 @pytest.mark.parametrize(
     ("first", "code"),
     [
@@ -286,6 +343,7 @@ async def test_a_polygon_that_is_none_is_refused(api, polygon, field, datum):
     [
         "nearbyStations(near: {lon: 1, lat: 1}, radiusM: 5, ",
         "stationsInArea(box: {west: 1, south: 1, east: 2, north: 2}, ",
+        "stationsAlongRoute(corridorM: 5, route: {type: LineString, coordinates: [[1, 1], [2, 2]]}, ",
         "reservations(",
     ],
 )
@@ -403,6 +461,9 @@ SEARCHES = (
     "nearbyStations(first: 1, near: {lon: 121.47, lat: 31.23}, radiusM: 5000, filter: {connectorTypes: [GBT_DC, NACS]}",
     "stationsInArea(first: 1, box: {west: 121, south: 31, east: 122, north: 32}",
     "stationsInArea(first: 1, polygon: {type: Polygon, coordinates: [[[121,31],[122,31],[122,32],[121,32],[121,31]]]}",
+    "stationsAlongRoute(first: 1, corridorM: 3000, route: {type: LineString, coordinates: [[121,31.23],[122,31.23]]}",
+    "stationsAlongRoute(first: 1, corridorM: 3001, route: {type: LineString, coordinates: [[121,31.23],[122,31.23]]}",
+    "stationsAlongRoute(first: 1, corridorM: 3000, route: {type: LineString, coordinates: [[122,31.23],[121,31.23]]}",
     "reservations(first: 1",
     "reservations(first: 1, liveOnly: true",
 )

@@ -23,7 +23,7 @@ from app.index.embedded import EmbeddedIndex
 from app.live.embedded import EmbeddedLiveBoard
 from app.model.availability import Availability
 from app.model.geo import BoundingBox, Point, distance_m
-from app.model.search import Area, AvailabilityView, Near, Position, Search, SearchPage, StationFilter
+from app.model.search import Area, AvailabilityView, Corridor, Near, Position, Search, SearchPage, StationFilter, Where
 from app.model.station import Access, ConnectorType, Station
 from tests.builders import NOON, PlainView, build_station, build_status, random_station, random_status, scatter
 from tests.servers.elasticsearch import ElasticsearchCluster
@@ -56,7 +56,7 @@ async def replace(index: StationIndex, statement: Sequence[Station], feed: str =
     return await replacement.commit(remove_missing=True)
 
 
-async def look(index: StationIndex, where: Near | Area = EVERYWHERE, first: int = 100, **wanted: Any) -> SearchPage:
+async def look(index: StationIndex, where: Where = EVERYWHERE, first: int = 100, **wanted: Any) -> SearchPage:
     return await index.search(Search(where=where, filter=StationFilter(**wanted), first=first, at=NOON))
 
 
@@ -79,10 +79,16 @@ async def open_both(
     return embedded, await open_index(opened, [url], prefix, board), board
 
 
-def random_where(random: Random, stations: Sequence[Station]) -> Near | Area:
+def random_where(random: Random, stations: Sequence[Station]) -> Where:
     near = random.choice(stations).location or HERE
     other = random.choice(stations).location or HERE
     kind = random.random()
+    if kind < 0.2:
+        ways = [
+            random.choice((near, other, Point(lon=near.lon, lat=near.lat * 0.97))) for _ in range(random.randint(2, 5))
+        ]
+        width_m = random.choice((0.0, 50.0, 2_000.0, 20_000.0))
+        return Corridor(line=tuple((way.lon, way.lat) for way in ways), width_m=width_m)
     if kind < 0.5:
         center = near if random.random() < 0.5 else Point(lon=near.lon, lat=max(-90.0, near.lat - 0.01))
         exact = distance_m(center.lon, center.lat, other.lon, other.lat)
@@ -157,7 +163,8 @@ async def agree(
             if not expected.has_next:
                 break
             last = expected.hits[-1]
-            search = msgspec.structs.replace(search, after=Position(last.distance_m or 0.0, last.station_id))
+            key = (last.distance_m or 0.0) if last.along_m is None else last.along_m
+            search = msgspec.structs.replace(search, after=Position(key, last.station_id))
     assert found > searches
     wanted = [station.id for station in random.sample(stations, min(200, len(stations)))]
     evses = [evse.id for station in stations[:100] for evse in station.evses]

@@ -19,6 +19,7 @@ from schema.root import sdl
 from tests.builders import build_evse, build_station
 from tests.integration.api import GOLDEN, HERE, NAMES, Api, evse_id, furnish, open_api, read_golden, station_id
 
+EAST_OF_HERE = Point(lon=round(HERE.lon + 100 / 95_200, 6), lat=HERE.lat)
 _RESERVATION_ID = re.compile(r"rsv_[A-Za-z0-9_-]{24}")
 
 NEARBY = """
@@ -39,6 +40,18 @@ query Area($after: String, $first: Int = 3, $filter: StationFilterInput) {
   }
 }
 """
+ALONG = """
+query Along($after: String, $first: Int = 3, $filter: StationFilterInput) {
+  stationsAlongRoute(
+    route: {type: LineString, coordinates: [[121.46, 31.2304], [121.6, 31.2304]]}, corridorM: 500,
+    first: $first, after: $after, filter: $filter
+  ) {
+    totalCount
+    edges { cursor distanceM alongM node { id } }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+  }
+}
+"""
 RESERVATIONS = """
 query Mine($after: String, $first: Int = 3, $liveOnly: Boolean = false) {
   reservations(first: $first, after: $after, liveOnly: $liveOnly) {
@@ -47,6 +60,9 @@ query Mine($after: String, $first: Int = 3, $liveOnly: Boolean = false) {
   }
 }
 """
+
+
+SEARCHES = ((NEARBY, "nearbyStations"), (IN_AREA, "stationsInArea"), (ALONG, "stationsAlongRoute"))
 
 
 @pytest.fixture
@@ -104,7 +120,7 @@ def row(*numbers, metres_apart=100.0):
         yield build_station(number, feed="live", location=Point(lon=lon, lat=HERE.lat))
 
 
-@pytest.mark.parametrize(("query", "name"), [(NEARBY, "nearbyStations"), (IN_AREA, "stationsInArea")])
+@pytest.mark.parametrize(("query", "name"), SEARCHES)
 async def test_pages_follow_each_other_without_gap_or_repetition(api, query, name):
     await api.index(*row(*range(1, 11)))
     assert await walk(api, query, name) == [
@@ -120,7 +136,7 @@ async def test_pages_follow_each_other_without_gap_or_repetition(api, query, nam
     assert (await api.data(query))[name]["totalCount"] == 10
 
 
-@pytest.mark.parametrize(("query", "name"), [(NEARBY, "nearbyStations"), (IN_AREA, "stationsInArea")])
+@pytest.mark.parametrize(("query", "name"), SEARCHES)
 async def test_a_cursor_keeps_its_place_while_stations_come_and_go(api, query, name):
     """The station at the cursor vanishes, others do before and after it, new ones stand on both sides."""
     await api.index(*row(2, 4, 5, 6, 8, 9, 10))
@@ -193,12 +209,15 @@ async def test_reservations_are_paged_newest_first_while_new_ones_are_made(api):
 async def test_a_search_means_the_same_place_in_every_datum(api, datum):
     await api.index(*row(*range(1, 7)))
     query = """
-    query($lon: Float!, $lat: Float!, $box: BoundingBoxInput!, $area: GeoJSON!, $datum: Datum!) {
+    query(
+      $lon: Float!, $lat: Float!, $box: BoundingBoxInput!, $area: GeoJSON!, $route: GeoJSON!, $datum: Datum!
+    ) {
       near: nearbyStations(near: {lon: $lon, lat: $lat}, radiusM: 150, datum: $datum) {
         edges { distanceM node { id location(datum: $datum) { lon lat } } }
       }
       box: stationsInArea(box: $box, datum: $datum) { edges { node { id } } }
       polygon: stationsInArea(polygon: $area, datum: $datum) { edges { node { id } } }
+      route: stationsAlongRoute(route: $route, corridorM: 1, datum: $datum) { edges { node { id } } }
     }
     """
     lon, lat = from_wgs84(HERE, datum)
@@ -212,13 +231,14 @@ async def test_a_search_means_the_same_place_in_every_datum(api, datum):
             "lat": lat,
             "box": {"west": west, "south": south, "east": east, "north": north},
             "area": {"type": "Polygon", "coordinates": [ring]},
+            "route": {"type": "LineString", "coordinates": [[lon, lat], list(from_wgs84(EAST_OF_HERE, datum))]},
             "datum": datum.value,
         },
     )
     nearest = data["near"]["edges"][0]
     assert nearest["node"] == {"id": station_id(1), "location": {"lon": lon, "lat": lat}}
     assert nearest["distanceM"] <= 0.001
-    for name in ("near", "box", "polygon"):
+    for name in ("near", "box", "polygon", "route"):
         assert [edge["node"]["id"] for edge in data[name]["edges"]] == [station_id(1), station_id(2), station_id(3)], (
             name
         )

@@ -19,7 +19,7 @@ from app.index.embedded import EmbeddedIndex
 from app.model.availability import Availability, EvseStatus
 from app.model.geo import BoundingBox, Point, distance_m, is_position
 from app.model.opening import is_open
-from app.model.search import Area, Hit, Near, Position, Search, SearchPage, StationFilter
+from app.model.search import Area, Hit, Near, Position, Search, SearchPage, StationFilter, Where
 from app.model.station import NOT_OPERATING, Access, ConnectorType, Evse, Presence, Station
 from tests.builders import NOON, PlainView, random_station, random_status, scatter
 
@@ -58,7 +58,7 @@ def scan(world: World, search: Search) -> list[Hit]:
     keyed = []
     for station in world.stations.values():
         distance = _distance(search.where, station.location)
-        if distance is not None and _is_searchable(station) and _matches(world, station, search):
+        if distance is not None and is_searchable(station) and matches(world, station, search):
             keyed.append((distance, station.id))
     if isinstance(search.where, Near):
         return [Hit(station_id, distance) for distance, station_id in sorted(keyed)]
@@ -80,17 +80,18 @@ def _after_key(search: Search) -> tuple[float, str]:
     return (search.after.distance_m if isinstance(search.where, Near) else 0.0, search.after.station_id)
 
 
-def _is_searchable(station: Station) -> bool:
+def is_searchable(station: Station) -> bool:
     return station.published and station.presence is not Presence.REMOVED
 
 
-def _distance(where: Near | Area, spot: Point | None) -> float | None:
+def _distance(where: Where, spot: Point | None) -> float | None:
     """How far a position is from the centre, 0 in an area; None outside."""
     if spot is None or not is_position(spot.lon, spot.lat):
         return None
     if isinstance(where, Near):
         distance = distance_m(where.center.lon, where.center.lat, spot.lon, spot.lat)
         return distance if distance <= where.radius_m else None
+    assert isinstance(where, Area)
     if where.box is not None:
         box = where.box
         beyond_west, before_east = spot.lon >= box.west, spot.lon <= box.east
@@ -148,7 +149,7 @@ def _place_of_image(plane: list[tuple[int, int]], x: int, y: int) -> str:
     return "inside" if crossings % 2 else "outside"
 
 
-def _matches(world: World, station: Station, search: Search) -> bool:
+def matches(world: World, station: Station, search: Search) -> bool:
     wanted = search.filter
     if station.feed in wanted.hidden_feeds:
         return False

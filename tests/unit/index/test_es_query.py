@@ -9,7 +9,7 @@ from app.index import _es_query
 from app.index._es_query import MARGIN_M, Query
 from app.index._region import Region
 from app.model.geo import EARTH_RADIUS_M, BoundingBox, Point
-from app.model.search import Area, Near, StationFilter
+from app.model.search import Area, Corridor, Near, StationFilter, Where
 from app.model.station import Access, ConnectorType
 from tests.golden.elasticsearch.golden import check_golden
 
@@ -18,6 +18,7 @@ _NEAR = Near(center=_CENTER, radius_m=5_000.0)
 _BOX = Area(box=BoundingBox(west=121.0, south=31.0, east=122.0, north=32.0))
 _CROSSING = Area(box=BoundingBox(west=179.0, south=-1.0, east=-179.0, north=1.0))
 _POLYGONS = Area(polygons=((((179.0, 0.0), (-179.0, 0.0), (-179.0, 1.0)),), (((1.0, 1.0), (2.0, 1.0), (2.0, 2.0)),)))
+_CORRIDOR = Corridor(line=((179.99, 0.0), (-179.97, 0.0)), width_m=1_000.0)
 _ANYTHING = StationFilter()
 _NOTHING: Query = {"match_none": {}}
 _EVERYTHING = StationFilter(
@@ -30,7 +31,7 @@ _EVERYTHING = StationFilter(
 )
 
 
-def asked(where: Near | Area, wanted: StationFilter = _ANYTHING, patterns: list[str] | None = None) -> Query:
+def asked(where: Where, wanted: StationFilter = _ANYTHING, patterns: list[str] | None = None) -> Query:
     region = Region(where) if isinstance(where, Area) and where.polygons else None
     return _es_query.matching(_es_query.possible(where, region), wanted, patterns)
 
@@ -42,6 +43,7 @@ _REQUESTS: dict[str, Query] = {
     "by_id_in_box": _es_query.by_id(asked(_BOX), _BOX, 28, "teld:1:2"),
     "by_id_over_antimeridian": _es_query.by_id(asked(_CROSSING), _CROSSING, 28, None),
     "columns_in_polygons": _es_query.columns(asked(_POLYGONS), ("id", "lon", "lat")),
+    "columns_along_a_route": _es_query.columns(asked(_CORRIDOR), ("id", "lon", "lat")),
     "columns_after": _es_query.columns(_es_query.of_feed("teld"), ("id", "version"), 100, "teld:1:2"),
     "doubtful": _es_query.columns(_es_query.doubtful(asked(_NEAR), _NEAR), ("lon", "lat")),
     "kinds_alone": asked(_NEAR, StationFilter(connector_types=frozenset({ConnectorType.GBT_AC}))),
