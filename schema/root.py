@@ -7,6 +7,7 @@ import strawberry
 from strawberry.federation.schema import FederationAny
 from strawberry.schema.config import StrawberryConfig
 
+from schema.cluster import ClusterQuery
 from schema.context import Info
 from schema.entities import find_entities
 from schema.evse import EvseQuery
@@ -19,7 +20,7 @@ from schema.station_route import StationRouteQuery
 
 
 @strawberry.type(description="What may be asked.")
-class Query(StationQuery, StationRouteQuery, EvseQuery, OperatorQuery, FeedQuery, ReservationQuery):
+class Query(StationQuery, StationRouteQuery, ClusterQuery, EvseQuery, OperatorQuery, FeedQuery, ReservationQuery):
     """All queries."""
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from app.index._packing import CONNECTOR_ROW
 from app.index._text import END
+from app.model.cluster import TileArray, tiles_of
 from app.model.geo import FloatArray, unit_vectors
 from app.model.identity import SEPARATOR
 from app.model.search import KeyArray, SlotArray
@@ -115,8 +116,9 @@ class Batch:
 class Columns:
     """A snapshot. ``station`` numbers are places in spatial order; ``rank`` tells a station's place in order of ids.
 
-    ``x``, ``y``, ``z`` are on the unit sphere. Connector rows of a station are those from ``row_start[station]`` to
-    ``row_start[station + 1]``; only Evses that operate have rows. ``evse_key`` ascends and lists every Evse.
+    ``x``, ``y``, ``z`` are on the unit sphere, ``tile_x`` and ``tile_y`` of the greatest zoom. Connector rows of a
+    station are those from ``row_start[station]`` to ``row_start[station + 1]``; only Evses that operate have rows.
+    ``evse_key`` ascends and lists every Evse.
     """
 
     lon: FloatArray
@@ -124,6 +126,8 @@ class Columns:
     x: FloatArray
     y: FloatArray
     z: FloatArray
+    tile_x: TileArray
+    tile_y: TileArray
     cell: IntArray
     feed: IntArray
     operator: IntArray
@@ -180,6 +184,8 @@ class Columns:
             x=floats,
             y=floats,
             z=floats,
+            tile_x=ints,
+            tile_y=ints,
             cell=ints,
             feed=ints,
             operator=ints,
@@ -336,6 +342,7 @@ def merge(old: Columns, gone: Iterable[bytes], batch: Batch, slots: SlotArray) -
     rows = np.repeat(row_firsts - row_start[:-1], row_counts) + np.arange(row_start[-1])
     lon, lat = np.concatenate([old.lon, batch.lon])[order], np.concatenate([old.lat, batch.lat])[order]
     x, y, z = unit_vectors(lon, lat)
+    tile_x, tile_y = tiles_of(batch.lon, batch.lat)
     ids, id_start = _splice((old.ids, old.id_start), (batch.ids, batch.id_start), order)
     text, text_start = _splice((old.text, old.text_start), (batch.text, batch.text_start), order)
     evse_key, evse_station = _merge_evses(old, keep, batch, place)
@@ -345,6 +352,8 @@ def merge(old: Columns, gone: Iterable[bytes], batch: Batch, slots: SlotArray) -
         x=x,
         y=y,
         z=z,
+        tile_x=np.concatenate([old.tile_x, tile_x])[order],
+        tile_y=np.concatenate([old.tile_y, tile_y])[order],
         cell=cell[order],
         feed=np.concatenate([old.feed, batch.feed])[order],
         operator=np.concatenate([old.operator, batch.operator])[order],

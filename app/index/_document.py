@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from app.index._packing import CONNECTOR_BYTES, LAYOUT, NO_CONNECTOR, pack_facts
+from app.model.cluster import tile_of
 from app.model.station import ConnectorType, Operator, Station
 
 MAX_DOCUMENT_ID_BYTES: Final = 512
@@ -29,6 +30,7 @@ _FILTERED: Final = {"type": "keyword", "doc_values": False}
 _SHOWN: Final = {"type": "keyword", "index": False}
 _NUMBER: Final = {"type": "integer", "doc_values": False}
 _COLUMN: Final = {"type": "double", "index": False}
+_COUNTED: Final = {"type": "integer", "index": False}
 _BYTES: Final = {"type": "binary", "doc_values": True}
 _KEPT: Final = {"type": "object", "enabled": False}
 
@@ -42,6 +44,8 @@ STATION_FIELDS: Final[dict[str, Any]] = {
     "pos": {"type": "geo_point"},
     "lon": _COLUMN,
     "lat": _COLUMN,
+    "tile_x": _COUNTED,
+    "tile_y": _COUNTED,
     "kinds": _FILTERED,
     "max_power_w": _NUMBER,
     "power_w": {"properties": dict.fromkeys(_TYPES, _NUMBER)},
@@ -56,7 +60,8 @@ STATION_FIELDS: Final[dict[str, Any]] = {
 """How each field is indexed.
 
 ``id`` and ``version`` are read from columns; documents are found by ``_id``. ``pos`` is what Elasticsearch measures by,
-quantised to a centimetre; ``lon`` and ``lat`` are the exact doubles. ``evses`` holds the low half of each Evse's key.
+quantised to a centimetre; ``lon`` and ``lat`` are the exact doubles, and ``tile_x`` and ``tile_y`` the tile that those
+are in, of the greatest zoom. ``evses`` holds the low half of each Evse's key.
 """
 
 OPERATOR_FIELDS: Final[dict[str, Any]] = {"id": _SHOWN, "doc": _KEPT}
@@ -113,13 +118,16 @@ def station_document(station: Station) -> Document:
         "evses": [low for low, _ in _HALVES.iter_unpack(facts.evse_keys)],
         "evse_keys": facts.evse_keys,
     }
-    if facts.lon is not None:
+    if facts.lon is not None and facts.lat is not None:
+        tile_x, tile_y = tile_of(facts.lon, facts.lat)
         fields |= {
             "operator": station.operator_id,
             "access": station.access.value,
             "pos": (facts.lon, facts.lat),
             "lon": facts.lon,
             "lat": facts.lat,
+            "tile_x": tile_x,
+            "tile_y": tile_y,
             "text": text_tokens(facts.text.decode()),
             "connectors": facts.connectors,
         }

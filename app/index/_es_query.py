@@ -13,6 +13,7 @@ from app.index._document import document_id, text_tokens
 from app.index._packing import MAX_POWER_W
 from app.index._region import Region
 from app.index._text import split_words
+from app.model.cluster import MAX_TILE_ZOOM, MAX_TILES
 from app.model.geo import EARTH_RADIUS_M, BoundingBox, Point
 from app.model.route import Route
 from app.model.search import Corridor, Near, StationFilter, Where
@@ -138,6 +139,20 @@ def patterns(query: Query) -> Query:
     """Return the request that counts the stations of each opening pattern."""
     counts = {"terms": {"field": "hours_key", "size": MAX_PATTERNS}}
     return {"query": query, "size": 0, "track_total_hits": False, "aggs": {"patterns": counts}}
+
+
+def count(query: Query, up_to: int) -> Query:
+    """Return the request that counts stations, exactly up to a number."""
+    return {"query": query, "size": 0, "track_total_hits": up_to}
+
+
+def tiles(query: Query, zoom: int) -> Query:
+    """Return the request that counts stations by tiles and tells the means of their positions."""
+    width = 1 << (MAX_TILE_ZOOM - zoom)
+    sources = [{axis: {"histogram": {"field": axis, "interval": width}}} for axis in ("tile_y", "tile_x")]
+    means = {axis: {"avg": {"field": axis}} for axis in ("lon", "lat")}
+    counts = {"composite": {"size": MAX_TILES, "sources": sources}, "aggs": means}
+    return {"query": query, "size": 0, "track_total_hits": False, "aggs": {"tiles": counts}}
 
 
 def pattern_contents(keys: Sequence[str]) -> Query:

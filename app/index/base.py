@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
+from app.model.cluster import ClusterSearch, StationCluster
 from app.model.search import Search, SearchPage
 from app.model.station import Operator, Station
 
@@ -79,6 +80,14 @@ class StationIndex(ABC):
     @abstractmethod
     async def search(self, search: Search) -> SearchPage:
         """Answer one search."""
+
+    @abstractmethod
+    async def list_clusters(self, search: ClusterSearch) -> list[StationCluster]:
+        """Count the stations of a box by tiles, from the north-west row by row; empty tiles are absent.
+
+        Counts are exact. An index that would have to look at more stations than it does at once leaves ``available``
+        and ``station_id`` None in all clusters; where the filter itself asks for live status it looks at any number.
+        """
 
     @abstractmethod
     async def find_stations(self, station_ids: Sequence[str]) -> list[Station | None]:

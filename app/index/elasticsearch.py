@@ -12,6 +12,7 @@ import numpy as np
 
 from app.errors import UnavailableError
 from app.index import _es_query, _query
+from app.index._clusters import Count, as_clusters
 from app.index._columns import Columns, Dictionaries, FactRow, merge, read_batch
 from app.index._document import Document, operator_lines, station_documents
 from app.index._es_client import Cluster, RefusedError
@@ -22,6 +23,7 @@ from app.index._packing import distinct_stations, holder_of, require_feed
 from app.index._region import Region, in_box
 from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
 from app.model.clock import Instant
+from app.model.cluster import MAX_TILE_ZOOM, ClusterSearch, Grid, StationCluster, tiles_of
 from app.model.geo import distance_m
 from app.model.identity import evse_key
 from app.model.search import (
@@ -42,6 +44,7 @@ from app.model.station import Operator, Station
 _REMEMBERED_STATIONS: Final = 20_000
 _REMEMBERED_PATTERNS: Final = 100_000
 _SPARE_HITS: Final = 8
+_COUNTED_ONE_BY_ONE: Final = PAGE_HITS
 _THREAD_ABOVE_ROWS: Final = 2_000
 _PACK_AT_ONCE: Final = 500
 _FOUND_AT_ONCE: Final = 1_000
@@ -110,6 +113,30 @@ class _BucketAnswer(msgspec.Struct, frozen=True):
     aggregations: dict[str, _Buckets]
 
 
+class _TileKey(msgspec.Struct, frozen=True):
+    tile_x: float
+    tile_y: float
+
+
+class _Mean(msgspec.Struct, frozen=True):
+    value: float
+
+
+class _Tile(msgspec.Struct, frozen=True):
+    key: _TileKey
+    doc_count: int
+    lon: _Mean
+    lat: _Mean
+
+
+class _TileBuckets(msgspec.Struct, frozen=True):
+    buckets: list[_Tile]
+
+
+class _TileAnswer(msgspec.Struct, frozen=True):
+    aggregations: dict[str, _TileBuckets]
+
+
 class _StationSource(msgspec.Struct, frozen=True):
     id: str
     version: int
@@ -147,6 +174,7 @@ class _OperatorAnswer(msgspec.Struct, frozen=True):
 
 _row_decoder = msgspec.json.Decoder(_RowAnswer)
 _bucket_decoder = msgspec.json.Decoder(_BucketAnswer)
+_tile_decoder = msgspec.json.Decoder(_TileAnswer)
 _station_answer_decoder = msgspec.json.Decoder(_StationAnswer)
 _operator_decoder = msgspec.json.Decoder(_OperatorAnswer)
 _station_decoder = msgspec.json.Decoder(Station)
@@ -342,8 +370,17 @@ class ElasticsearchIndex(StationIndex):
 
     async def _enumerate(self, search: Search, query: Query, *, hours_left: bool) -> SearchPage:
         """Read the columns of all candidates and search them as the embedded index does."""
-        wanted, dictionaries = search.filter, Dictionaries()
-        live = _query.asks_for_live(wanted)
+        read = await self._read(query, search.filter, hours_left=hours_left, live=_query.asks_for_live(search.filter))
+        question = msgspec.structs.replace(search, filter=read.filter)
+        asked = await read.run(lambda: _query.ask(read.columns, question))
+        narrowed = await read.run(lambda: _query.narrow(read.columns, read.dictionaries, asked))
+        page = _query.cut(read.columns, asked, _query.see(narrowed, self._view, question))
+        shown = {hit.station_id for hit in page.hits}
+        self._vouch({hit.fields.id[0]: hit.fields.version[0] for hit in read.rows if hit.fields.id[0] in shown})
+        return page
+
+    async def _read(self, query: Query, wanted: StationFilter, *, hours_left: bool, live: bool) -> "_Read":
+        """Read the columns of all candidates; ``live``: also what is needed to ask the live board about them."""
         left = StationFilter(open_now=hours_left)
         if live:
             left = msgspec.structs.replace(
@@ -356,21 +393,59 @@ class ElasticsearchIndex(StationIndex):
         fields = ["id", "version", "lon", "lat"]
         fields += ["hours"] * hours_left + ["evse_keys", "connectors"] * live
         rows = [row async for hits in self._rows(query, fields) for row in hits]
-        threaded = len(rows) > _THREAD_ABOVE_ROWS
-        question = msgspec.structs.replace(search, filter=left)
-
-        async def run(work: Callable[[], _T]) -> _T:
-            return await asyncio.to_thread(work) if threaded else work()
-
-        batch = await run(lambda: read_batch([[_facts(hit.fields) for hit in rows]], dictionaries))
+        read = _Read(rows, left)
+        batch = await read.run(lambda: read_batch([[_facts(hit.fields) for hit in rows]], read.dictionaries))
         slots = self._view.slots(batch.evse_key)
-        columns = await run(lambda: merge(Columns.empty(), (), batch, slots))
-        asked = await run(lambda: _query.ask(columns, question))
-        narrowed = await run(lambda: _query.narrow(columns, dictionaries, asked))
-        page = _query.cut(columns, asked, _query.see(narrowed, self._view, question))
-        shown = {hit.station_id for hit in page.hits}
-        self._vouch({hit.fields.id[0]: hit.fields.version[0] for hit in rows if hit.fields.id[0] in shown})
-        return page
+        read.columns = await read.run(lambda: merge(Columns.empty(), (), batch, slots))
+        return read
+
+    # -------------------------------------------------------------------------------------------------------- clusters
+
+    async def list_clusters(self, search: ClusterSearch) -> list[StationCluster]:
+        """Count the stations of a box by tiles: each by itself while they fit into one answer."""
+        return await self._where_it_is(lambda: self._clusters(search))
+
+    async def _clusters(self, search: ClusterSearch) -> list[StationCluster]:
+        where, wanted = Area(box=search.box), search.filter
+        inside = _es_query.possible(where, None)
+        patterns = await self._open_patterns(_es_query.matching(inside, wanted), search.at) if wanted.open_now else None
+        query = _es_query.matching(inside, wanted, patterns)
+        hours_left = wanted.open_now and patterns is None
+        live = _query.asks_for_live(wanted)
+        if not hours_left and not live:
+            answer = await self._ask(_es_query.count(query, _COUNTED_ONE_BY_ONE + 1), "hits.total.value")
+            if answer.hits.total.value > _COUNTED_ONE_BY_ONE:
+                sure = _es_query.matching(_es_query.certain(where), wanted, patterns)
+                return await self._count_by_tiles(search, sure, _es_query.doubtful(query, where))
+        read = await self._read(query, wanted, hours_left=hours_left, live=live or search.wants_available)
+        count = Count(read.columns, read.dictionaries, msgspec.structs.replace(search, filter=read.filter))
+        seen = await count.see(await read.run(count.narrow), self._view)
+        return await read.run(lambda: count.count(seen))
+
+    async def _count_by_tiles(self, search: ClusterSearch, sure: Query, doubtful: Query) -> list[StationCluster]:
+        """Let Elasticsearch count what is surely inside, and count what is at the edges of the box here."""
+        grid, shift = Grid.over(search.box, search.zoom), MAX_TILE_ZOOM - search.zoom
+        request = _es_query.tiles(sure, search.zoom)
+        answer = await self._cluster.search(self._store.alias, request, _tile_decoder, "aggregations")
+        found = answer.aggregations["tiles"].buckets
+        counts, lon, lat = np.zeros(len(grid), np.int64), np.zeros(len(grid)), np.zeros(len(grid))
+        places = grid.places(
+            np.array([tile.key.tile_x for tile in found], np.int64) >> shift,
+            np.array([tile.key.tile_y for tile in found], np.int64) >> shift,
+        )
+        here = np.array([tile.doc_count for tile in found], np.int64)
+        np.add.at(counts, places, here)
+        np.add.at(lon, places, here * np.array([tile.lon.value for tile in found]))
+        np.add.at(lat, places, here * np.array([tile.lat.value for tile in found]))
+        async for hits in self._rows(doubtful, ("lon", "lat")):
+            inside = _is_inside(Area(box=search.box), hits)
+            x, y = (np.array([getattr(hit.fields, axis)[0] for hit in hits])[inside] for axis in ("lon", "lat"))
+            tile_x, tile_y = tiles_of(x, y)
+            places = grid.places(tile_x >> shift, tile_y >> shift)
+            np.add.at(counts, places, 1)
+            np.add.at(lon, places, x)
+            np.add.at(lat, places, y)
+        return as_clusters(grid, counts, (lon, lat))
 
     async def _open_patterns(self, query: Query, at: Instant) -> list[str] | None:
         """Return the names of the opening patterns there that are known to be open; None where there are too many."""
@@ -530,6 +605,20 @@ class ElasticsearchIndex(StationIndex):
 
     async def _ask(self, request: Query, shown: str) -> _RowAnswer:
         return await self._cluster.search(self._store.alias, request, _row_decoder, shown)
+
+
+class _Read:
+    """Candidates of a search as columns, and what of its filter is left to be applied to them."""
+
+    def __init__(self, rows: Sequence[_RowHit], left: StationFilter) -> None:
+        self.rows = rows
+        self.filter = left
+        self.dictionaries = Dictionaries()
+        self.columns = Columns.empty()
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Do the work, in a thread where there are many."""
+        return await asyncio.to_thread(work) if len(self.rows) > _THREAD_ABOVE_ROWS else work()
 
 
 class _Replacement(FeedReplacement):

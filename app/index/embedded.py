@@ -12,10 +12,12 @@ import numpy as np
 
 from app.errors import UnavailableError
 from app.index import _query
+from app.index._clusters import Count
 from app.index._columns import Batch, Columns, Dictionaries, merge, read_batch
 from app.index._packing import holder_of, pack_stations, require_feed, unpack_station
 from app.index._store import Change, Reader, Writer, answering
 from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
+from app.model.cluster import ClusterSearch, StationCluster
 from app.model.identity import evse_key
 from app.model.search import Area, AvailabilityView, Search, SearchPage, SlotArray
 from app.model.station import Operator, Station
@@ -117,6 +119,13 @@ class EmbeddedIndex(StationIndex):
         narrow = partial(_query.narrow, columns, self._dictionaries, question)
         narrowed = await self._aside(narrow) if question.cost() > _THREAD_ABOVE_COST else narrow()
         return _query.cut(columns, question, _query.see(narrowed, self._view, search))
+
+    async def list_clusters(self, search: ClusterSearch) -> list[StationCluster]:
+        """Count the stations of a box by tiles; where there are many the event loop stays free."""
+        count = Count(self._require_columns(), self._dictionaries, search)
+        large = count.cost() > _THREAD_ABOVE_COST
+        seen = await count.see(await self._aside(count.narrow) if large else count.narrow(), self._view)
+        return await self._aside(partial(count.count, seen)) if large else count.count(seen)
 
     async def find_stations(self, station_ids: Sequence[str]) -> list[Station | None]:
         """Return the stations in the order asked for, None where there is none."""

@@ -9,7 +9,9 @@ from app.errors import InvalidInputError
 from app.index.base import StationIndex
 from app.live.base import LiveBoard
 from app.model.clock import Clock, Instant
+from app.model.cluster import ClusterSearch, StationCluster
 from app.model.feed import FeedInfo
+from app.model.geo import BoundingBox
 from app.model.partner import Scope
 from app.model.search import Position, Search, StationFilter, Where
 from app.model.station import Operator, Presence, Station
@@ -56,9 +58,8 @@ class StationSearch:
         """Return one page of the stations that the viewer may see. The caller has checked and clamped the arguments."""
         viewer.require(Scope.DISCOVER)
         at = self._clock()
-        if viewer.hidden_feeds:
-            wanted = msgspec.structs.replace(wanted, hidden_feeds=wanted.hidden_feeds | viewer.hidden_feeds)
-        page = await self._index.search(Search(where=where, filter=wanted, first=first, at=at, after=after))
+        visible = _visible_to(viewer, wanted)
+        page = await self._index.search(Search(where=where, filter=visible, first=first, at=at, after=after))
         stations = await self._index.find_stations([hit.station_id for hit in page.hits])
         # Between the two questions a feed may have withdrawn a station.
         found = tuple(
@@ -69,6 +70,16 @@ class StationSearch:
             ]
         )
         return FoundPage(found, page.total_count, page.has_next)
+
+    async def list_clusters(
+        self, viewer: Viewer, box: BoundingBox, zoom: int, wanted: StationFilter, *, wants_available: bool
+    ) -> list[StationCluster]:
+        """Count the stations that the viewer may see by tiles. The caller has checked the arguments."""
+        viewer.require(Scope.DISCOVER)
+        search = ClusterSearch(
+            box=box, zoom=zoom, filter=_visible_to(viewer, wanted), at=self._clock(), wants_available=wants_available
+        )
+        return await self._index.list_clusters(search)
 
     async def find_stations(self, viewer: Viewer, station_ids: Sequence[str]) -> list[Sighting | None]:
         """Return the stations in the order asked for, None for those that are unknown or not for this viewer."""
@@ -121,3 +132,10 @@ class StationSearch:
             else None
             for station in stations
         ]
+
+
+def _visible_to(viewer: Viewer, wanted: StationFilter) -> StationFilter:
+    """Return the filter that leaves out what the viewer must not see."""
+    if not viewer.hidden_feeds:
+        return wanted
+    return msgspec.structs.replace(wanted, hidden_feeds=wanted.hidden_feeds | viewer.hidden_feeds)

@@ -16,6 +16,7 @@ from app.index.base import ReplaceSummary, StationIndex
 from app.index.elasticsearch import ElasticsearchIndex
 from app.index.embedded import EmbeddedIndex
 from app.model.availability import Availability
+from app.model.cluster import ClusterSearch, StationCluster
 from app.model.geo import BoundingBox, Point, distance_m
 from app.model.opening import OpeningHours, Period, SpecialPeriod
 from app.model.search import (
@@ -41,6 +42,7 @@ from tests.builders import (
     build_station,
     build_status,
     random_station,
+    random_status,
 )
 
 Maker = Callable[[Path, AvailabilityView], StationIndex]
@@ -1034,6 +1036,104 @@ async def test_a_page_of_a_route_begins_after_a_place_along_it(index: StationInd
         page = await search(index, where, after=after)
         assert [hit.station_id for hit in page.hits] == ids(*expected), after
         assert page.total_count == 3
+
+
+# ----------------------------------------------------------------------------------------------------------- clusters
+
+
+def tile(lon: float, lat: float, zoom: int) -> tuple[int, int]:
+    """The tile of a web map, by the formula that everyone copies."""
+    x, radians = (lon + 180) / 360, math.radians(lat)
+    return int(x * 2**zoom), int((1 - math.asinh(math.tan(radians)) / math.pi) / 2 * 2**zoom)
+
+
+async def counted(
+    index: StationIndex, box: tuple[float, float, float, float], zoom: int, *, at: float = NOON, **wanted: Any
+) -> list[StationCluster]:
+    west, south, east, north = box
+    bounds = BoundingBox(west=west, south=south, east=east, north=north)
+    return await index.list_clusters(ClusterSearch(box=bounds, zoom=zoom, filter=StationFilter(**wanted), at=at))
+
+
+CHINA = (73.0, 18.0, 135.0, 54.0)
+
+
+async def test_stations_are_counted_by_tiles(index: StationIndex, view: PlainView) -> None:
+    shanghai, beijing = (121.4737, 31.2304), (116.3974, 39.9093)
+    await put(index, shanghai, (121.4739, 31.2302), beijing)
+    view.tell([build_status(f"{ids(2)[0]}-1")])
+    assert tile(*shanghai, 10) == (857, 418), "as on any map"
+    (x, y), (beijing_x, beijing_y) = tile(*shanghai, 10), tile(*beijing, 10)
+    middle = Point(lon=121.4738, lat=31.2303)
+    assert await counted(index, CHINA, 10) == [
+        StationCluster(
+            x=beijing_x,
+            y=beijing_y,
+            count=1,
+            available=0,
+            center=Point(lon=beijing[0], lat=beijing[1]),
+            station_id=ids(3)[0],
+        ),
+        StationCluster(x=x, y=y, count=2, available=1, center=middle, station_id=None),
+    ]
+    both = await counted(index, CHINA, 0)
+    assert [(one.x, one.y, one.count, one.available) for one in both] == [(0, 0, 3, 1)]
+    finest = await counted(index, (121.473, 31.229, 121.475, 31.231), 20)
+    assert [(one.x, one.y, one.station_id) for one in finest] == [
+        (*tile(*shanghai, 20), ids(1)[0]),
+        (*tile(121.4739, 31.2302, 20), ids(2)[0]),
+    ]
+    without = ClusterSearch(
+        box=BoundingBox(west=121, south=31, east=122, north=32),
+        zoom=5,
+        filter=StationFilter(),
+        at=NOON,
+        wants_available=False,
+    )
+    assert [(one.count, one.available) for one in await index.list_clusters(without)] == [(2, None)]
+
+
+async def test_clusters_count_what_a_search_finds(index: StationIndex, view: PlainView) -> None:
+    random = Random(7)
+    spots = [Point(lon=121.5 + random.uniform(-0.1, 0.1), lat=31.2 + random.uniform(-0.1, 0.1)) for _ in range(60)]
+    crowd = [random_station(random, number, feed="teld", location=spot) for number, spot in enumerate(spots)]
+    await replace(index, crowd)
+    view.tell([random_status(random, evse.id) for station in crowd for evse in station.evses])
+    box = (121.45, 31.15, 121.6, 31.25)
+    where = Area(box=BoundingBox(west=box[0], south=box[1], east=box[2], north=box[3]))
+    known = {station.id: station.location for station in crowd}
+    wishes: tuple[dict[str, Any], ...] = (
+        {},
+        {"available_now": True},
+        {"max_status_age_s": 60.0},
+        {"connector_types": {ConnectorType.GBT_DC}, "min_power_w": 60_000},
+        {"open_now": True, "access": {Access.PUBLIC, Access.MEMBERS}},
+        {"text": "充电"},
+        {"hidden_feeds": {"teld"}},
+    )
+    for wanted in wishes:
+        expected = [known[one] for one in await found(index, where, **wanted)]
+        free = [known[one] for one in await found(index, where, **wanted | {"available_now": True})]
+        clusters = await counted(index, box, 13, **wanted)
+        shown = {(one.x, one.y): (one.count, one.available) for one in clusters}
+        tiles, free_tiles = ([tile(spot.lon, spot.lat, 13) for spot in some if spot] for some in (expected, free))
+        assert shown == {one: (tiles.count(one), free_tiles.count(one)) for one in tiles}, wanted
+        assert [(one.y, one.x) for one in clusters] == sorted((one.y, one.x) for one in clusters)
+
+
+async def test_a_box_of_tiles_holds_its_edges_and_crosses_the_antimeridian(index: StationIndex) -> None:
+    await put(index, *ROUND_THE_WORLD.values())
+    assert [(one.x, one.y, one.count) for one in await counted(index, (179.0, -1.0, -179.0, 1.0), 3)] == [
+        (7, 4, 2),
+        (0, 4, 2),
+    ]
+    assert sum(one.count for one in await counted(index, (179.999, 0.0, 180.0, 0.0), 5)) == 2
+    assert sum(one.count for one in await counted(index, (180.0, 0.0, -179.999, 0.0), 5)) == 3
+    around = await counted(index, (10.1, -90.0, 10.0, 90.0), 2)
+    assert sum(one.count for one in around) == 10
+    everywhere = await counted(index, (-180.0, -90.0, 180.0, 90.0), 1)
+    assert {(one.x, one.y): one.count for one in everywhere} == {(1, 0): 3, (0, 1): 3, (1, 1): 4}
+    assert await counted(index, (20.0, 20.0, 30.0, 30.0), 4) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- paging

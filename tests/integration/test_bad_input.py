@@ -314,6 +314,34 @@ async def test_a_route_that_is_none_is_refused(api, route, field, datum):
     assert error["extensions"] == {"code": "BAD_USER_INPUT", "field": field}
 
 
+@pytest.mark.parametrize(
+    ("box", "zoom", "field", "message"),
+    [
+        ((1, 1, 2, 2), -1, "zoom", "between 0 and 20"),
+        ((1, 1, 2, 2), 21, "zoom", "between 0 and 20"),
+        ((1, 1, 2, 2), 2**31 - 1, "zoom", "between 0 and 20"),
+        ((-180, -90, 180, 90), 7, "zoom", "16384 tiles, more than 4096; ask for zoom 6"),
+        ((-180, -90, 180, 90), 20, "zoom", "ask for zoom 6"),
+        ((100, 0, 99.999, 1), 20, "zoom", "ask for zoom 10"),
+        ((1, 2, 2, 1), 5, "box.south", "north"),
+        ((1, 1, 181, 2), 5, "box.lon", "between"),
+    ],
+)
+async def test_clusters_that_cannot_be_counted_are_refused(api, box, zoom, field, message):
+    document = "query($box: BoundingBoxInput!, $zoom: Int!) { stationClusters(box: $box, zoom: $zoom) { count } }"
+    bounds = dict(zip(("west", "south", "east", "north"), box, strict=True))
+    error = await refused(api, document, {"box": bounds, "zoom": zoom})
+    assert error["extensions"] == {"code": "BAD_USER_INPUT", "field": field}
+    assert message in error["message"]
+
+
+async def test_clusters_cost_as_much_as_a_large_page(api):
+    one = "stationClusters(box: {west: 1, south: 1, east: 2, north: 2}, zoom: 5) { count }"
+    assert await api.data(f"{{ a: {one} b: {one} }}")
+    error = await refused(api, f"{{ a: {one} b: {one} c: {one} }}")
+    assert error["extensions"] == {"code": "BAD_USER_INPUT", "field": "zoom"}
+
+
 async def test_too_long_a_route_is_told_what_to_ask_instead(api):
     document = "query($route: GeoJSON!) { stationsAlongRoute(route: $route, corridorM: 100) { totalCount } }"
     for coordinates, advice in ((ZIGZAG, "simplify the line"), ([[0, 0], [18, 0]], "ask for a part of the route")):

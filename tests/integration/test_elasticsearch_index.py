@@ -13,7 +13,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from app.errors import UnavailableError
-from app.index import _document, _es_store
+from app.index import _document, _es_store, elasticsearch
 from app.index._document import index_lines, text_tokens
 from app.index._es_client import RefusedError
 from app.index._text import fold
@@ -22,6 +22,7 @@ from app.index.elasticsearch import ElasticsearchIndex
 from app.index.embedded import EmbeddedIndex
 from app.live.embedded import EmbeddedLiveBoard
 from app.model.availability import Availability
+from app.model.cluster import ClusterSearch
 from app.model.geo import BoundingBox, Point, distance_m
 from app.model.search import Area, AvailabilityView, Corridor, Near, Position, Search, SearchPage, StationFilter, Where
 from app.model.station import Access, ConnectorType, Station
@@ -170,6 +171,41 @@ async def agree(
     evses = [evse.id for station in stations[:100] for evse in station.evses]
     assert await elastic.find_stations(wanted) == await embedded.find_stations(wanted)
     assert await elastic.find_station_of_evse(evses) == await embedded.find_station_of_evse(evses)
+
+
+async def test_stations_are_counted_by_tiles_as_by_the_embedded_index(
+    opened: AsyncExitStack,
+    tmp_path: Path,
+    elasticsearch_url: str,
+    index_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Exactly, edges of tiles and boxes included, whether it looks at each station or lets Elasticsearch count."""
+    random = Random(3)
+    embedded, elastic, board = await open_both(opened, tmp_path, elasticsearch_url, index_prefix)
+    stations = await fill_both(random, (embedded, elastic), board, 2_000)
+    spots = [station.location for station in stations if station.location is not None]
+    for number in range(60):
+        one, other, zoom = random.choice(spots), random.choice(spots), random.choice((0, 3, 6, 6, 10, 14, 20))
+        if zoom > 6:
+            other = Point(lon=min(one.lon + 0.1 / 2 ** (zoom - 10), 180.0), lat=one.lat)
+        south, north = sorted((one.lat, other.lat))
+        search = ClusterSearch(
+            box=BoundingBox(west=one.lon, south=south, east=other.lon, north=north),
+            zoom=zoom,
+            filter=random_filter(random),
+            at=NOON,
+        )
+        expected = await embedded.list_clusters(search)
+        assert await elastic.list_clusters(search) == expected, (number, search)
+        with monkeypatch.context() as patched:
+            patched.setattr(elasticsearch, "_COUNTED_ONE_BY_ONE", -1)
+            numbers = await elastic.list_clusters(search)
+        assert [(one.x, one.y, one.count) for one in numbers] == [(one.x, one.y, one.count) for one in expected]
+        for counted, known in zip(numbers, expected, strict=True):
+            assert (counted.center.lon, counted.center.lat) == pytest.approx(
+                (known.center.lon, known.center.lat), rel=0, abs=2e-7
+            )
 
 
 async def test_random_searches_are_answered_as_by_the_embedded_index(

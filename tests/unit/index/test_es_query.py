@@ -49,6 +49,8 @@ _REQUESTS: dict[str, Query] = {
     "kinds_alone": asked(_NEAR, StationFilter(connector_types=frozenset({ConnectorType.GBT_AC}))),
     "power_alone": asked(_NEAR, StationFilter(min_power_w=0)),
     "patterns": _es_query.patterns(asked(_NEAR)),
+    "tiles": _es_query.tiles(asked(_BOX), 12),
+    "count": _es_query.count(asked(_BOX), 10_001),
     "pattern_contents": _es_query.pattern_contents(["a", "b"]),
     "documents": _es_query.documents(["teld:1:1", "teld:1:2"]),
     "evses": _es_query.columns(_es_query.of_evses([-1, 5]), ("id", "evse_keys")),
