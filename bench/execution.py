@@ -189,7 +189,7 @@ async def _measure(runs: dict[str, Run]) -> dict[str, float]:
 
 
 async def main() -> None:
-    schema = strawberry.Schema(Query)._schema  # noqa: SLF001 - there is no other way to it
+    schema = strawberry.Schema(Query)._schema
     whole = {
         "Strawberry, both caches": _strawberry(None),
         "Strawberry, both caches, compiled": _strawberry(CompiledExecutor),

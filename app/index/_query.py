@@ -100,7 +100,7 @@ def narrow(columns: Columns, dictionaries: Dictionaries, question: Question) -> 
         matching = _marked(len(matching), owner)
     local = np.flatnonzero(matching)
     stations = _numbers(spans)[local]
-    kept = _by_hours_and_text(columns, dictionaries, search, stations)
+    kept = by_hours_and_text(columns, dictionaries, search, stations)
     if kept is not None:
         local, stations = local[kept], stations[kept]
     found = Narrowed(stations, None if measure is None else measure[local])
@@ -119,15 +119,19 @@ def see(narrowed: Narrowed, view: AvailabilityView, search: Search) -> Narrowed:
     slots, owner = narrowed.slots, narrowed.owner
     if slots is None or owner is None:
         return narrowed
-    wanted = search.filter
-    if wanted.available_now:
-        good = view.usable(slots, search.at, wanted.max_status_age_s)
-    else:
-        assert wanted.max_status_age_s is not None
-        good = view.fresh(slots, search.at, wanted.max_status_age_s)
+    good = see_slots(slots, view, search)
     left = np.flatnonzero(_marked(len(narrowed.stations), owner[good]))
     measure = narrowed.measure
     return Narrowed(narrowed.stations[left], None if measure is None else measure[left])
+
+
+def see_slots(slots: SlotArray, view: AvailabilityView, search: Search) -> BoolArray:
+    """Tell which slots are as the search, which asks for something live, wants them now."""
+    wanted = search.filter
+    if wanted.available_now:
+        return view.usable(slots, search.at, wanted.max_status_age_s)
+    assert wanted.max_status_age_s is not None
+    return view.fresh(slots, search.at, wanted.max_status_age_s)
 
 
 def cut(columns: Columns, question: Question, seen: Narrowed) -> SearchPage:
@@ -197,16 +201,17 @@ def _keep_codes(
 ) -> None:
     """Take out, in place, the stations of other operators and accesses, and of feeds that the caller must not see."""
     if wanted.hidden_feeds:
-        hidden = _codes(dictionaries.feeds, wanted.hidden_feeds)
+        hidden = codes(dictionaries.feeds, wanted.hidden_feeds)
         matching &= ~_any_of(_joined(columns.feed, spans), hidden)
     if wanted.operator_ids:
-        operators = _codes(dictionaries.operators, wanted.operator_ids)
+        operators = codes(dictionaries.operators, wanted.operator_ids)
         matching &= _any_of(_joined(columns.operator, spans), operators)
     if wanted.access:
         matching &= _any_of(_joined(columns.access, spans), [ACCESSES[access] for access in wanted.access])
 
 
-def _codes(known: Interned[str], values: Iterable[str]) -> list[int]:
+def codes(known: Interned[str], values: Iterable[str]) -> list[int]:
+    """Return the numbers of those values that have one."""
     return [code for value in values if (code := known.find(value)) is not None]
 
 
@@ -234,7 +239,7 @@ def _matching_rows(columns: Columns, spans: list[Span], wanted: StationFilter) -
     return found, owner[found].astype(np.int64)
 
 
-def _by_hours_and_text(
+def by_hours_and_text(
     columns: Columns, dictionaries: Dictionaries, search: Search, stations: LongArray
 ) -> LongArray | None:
     """Return which of the stations are open and hold the words, as places; None where neither is asked for."""
@@ -271,7 +276,7 @@ def _is_after(columns: Columns, ruler: Ruler, after: Position, stations: LongArr
     doubtful = np.flatnonzero(~later & (measure >= ruler.below(after.distance_m)))
     close = stations[doubtful]
     distances = distance_m(ruler.center.lon, ruler.center.lat, columns.lon[close], columns.lat[close])
-    same = (distances == after.distance_m) & (columns.rank[close] >= _first_rank_after(columns, after))
+    same = (distances == after.distance_m) & (columns.rank[close] >= first_rank_after(columns, after))
     later[doubtful] = (distances > after.distance_m) | same
     return later
 
@@ -280,7 +285,7 @@ def _cut_by_id(columns: Columns, search: Search, stations: LongArray) -> SearchP
     total = len(stations)
     ranks = columns.rank[stations]
     if search.after is not None:
-        ranks = ranks[ranks >= _first_rank_after(columns, search.after)]
+        ranks = ranks[ranks >= first_rank_after(columns, search.after)]
     has_next = len(ranks) > search.first
     if has_next:
         ranks = np.partition(ranks, search.first)[: search.first]
@@ -292,7 +297,7 @@ def _cut_along(columns: Columns, search: Search, stations: LongArray, measure: F
     total, ranks, (along, off) = len(stations), columns.rank[stations], measure.T
     order = np.lexsort((ranks, along))
     if search.after is not None:
-        later = (ranks >= _first_rank_after(columns, search.after)) & (along == search.after.distance_m)
+        later = (ranks >= first_rank_after(columns, search.after)) & (along == search.after.distance_m)
         later |= along > search.after.distance_m
         order = order[later[order]]
     page = order[: search.first]
@@ -301,7 +306,8 @@ def _cut_along(columns: Columns, search: Search, stations: LongArray, measure: F
     return SearchPage(hits, total, len(order) > search.first)
 
 
-def _first_rank_after(columns: Columns, after: Position) -> int:
+def first_rank_after(columns: Columns, after: Position) -> int:
+    """Return the rank of the first station whose id comes after a cursor's."""
     station_id = after.station_id.encode(errors="surrogatepass")
     return columns.rank_of(station_id) + (columns.find(station_id) is not None)
 

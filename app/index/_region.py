@@ -16,12 +16,18 @@ from app.model.search import Area, BoolArray
 Span = tuple[int, int]
 """A range of stations, the end excluded."""
 
+Cells = tuple[int, int, int, int]
+"""A rectangle of cells: first and last row, first and last column, all included."""
+
 _MARGIN_DEGREES: Final = 1e-6
 """Ten centimetres: more than all rounding in the bounds of a circle."""
 
 _EXACT_ABOVE_M: Final = 1_000_000.0
 _SLACK_M: Final = 0.002
 """More than the millimetre that distances are rounded to and the error of a chord together."""
+
+SLACK_CHORD: Final = _SLACK_M / EARTH_RADIUS_M
+"""No less than what the slack makes of a chord on the unit sphere."""
 
 _TURNS: Final = (-360.0, 0.0, 360.0)
 _MIN_RING_POINTS: Final = 4
@@ -38,10 +44,15 @@ class Ruler:
     def __init__(self, center: Point, reach_m: float) -> None:
         """Measure from a centre up to ``reach_m``."""
         self.center = center
-        self.exact = not reach_m <= _EXACT_ABOVE_M
+        self.exact = not is_short(reach_m)
         longitude, latitude = math.radians(center.lon), math.radians(center.lat)
         across = math.cos(latitude)
         self._x, self._y, self._z = across * math.cos(longitude), across * math.sin(longitude), math.sin(latitude)
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """Return the centre as a point of the unit sphere."""
+        return self._x, self._y, self._z
 
     def chords(self, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
         """Return the squared chords to points of the unit sphere; the arrays are overwritten."""
@@ -72,23 +83,38 @@ class Ruler:
         return float((2 * math.sin(min(distance_m / (2 * EARTH_RADIUS_M), math.pi / 2))) ** 2)
 
 
-def circle_spans(columns: Columns, center: Point, radius_m: float) -> list[Span]:
-    """Return the ranges that hold every station within the radius, poles and antimeridian minded."""
+def is_short(radius_m: float) -> bool:
+    """Tell whether a ruler of this reach measures chords."""
+    return radius_m <= _EXACT_ABOVE_M
+
+
+def circle_cells(center: Point, radius_m: float) -> list[Cells]:
+    """Return the cells that hold every station within the radius, poles and antimeridian minded."""
     if not radius_m >= 0:
         return []
     reach = min(math.degrees(radius_m / EARTH_RADIUS_M) + _MARGIN_DEGREES, 180.0)
     south, north = center.lat - reach, center.lat + reach
     if south <= -90.0 or north >= 90.0:
-        return _spans(columns, south, north, ((-180.0, 180.0),))
+        return _cells(south, north, ((-180.0, 180.0),))
     across = math.sin(math.radians(reach)) / math.cos(math.radians(center.lat))
     half = math.degrees(math.asin(min(1.0, across))) + _MARGIN_DEGREES
-    return _spans(columns, south, north, _longitudes(center.lon - half, center.lon + half))
+    return _cells(south, north, _longitudes(center.lon - half, center.lon + half))
+
+
+def box_cells(box: BoundingBox) -> list[Cells]:
+    """Return the cells that hold every station in the box."""
+    crossing = ((-180.0, box.east), (box.west, 180.0))
+    return _cells(box.south, box.north, crossing if box.west > box.east else ((box.west, box.east),))
+
+
+def circle_spans(columns: Columns, center: Point, radius_m: float) -> list[Span]:
+    """Return the ranges that hold every station within the radius."""
+    return _spans(columns, circle_cells(center, radius_m))
 
 
 def box_spans(columns: Columns, box: BoundingBox) -> list[Span]:
     """Return the ranges that hold every station in the box."""
-    crossing = ((box.west, 180.0), (-180.0, box.east))
-    return _spans(columns, box.south, box.north, crossing if box.west > box.east else ((box.west, box.east),))
+    return _spans(columns, box_cells(box))
 
 
 def in_box(box: BoundingBox, lon: FloatArray, lat: FloatArray) -> BoolArray:
@@ -190,14 +216,17 @@ def _longitudes(west: float, east: float) -> tuple[tuple[float, float], ...]:
     return tuple((low, high) for low, high in ranges if low <= high)
 
 
-def _spans(columns: Columns, south: float, north: float, longitudes: Iterable[tuple[float, float]]) -> list[Span]:
+def _cells(south: float, north: float, longitudes: Iterable[tuple[float, float]]) -> list[Cells]:
     south, north = max(south, -90.0), min(north, 90.0)
     if not south <= north:
         return []
     low, high = cell_row(south), cell_row(north)
+    return [(low, high, cell_column(max(west, -180.0)), cell_column(min(east, 180.0))) for west, east in longitudes]
+
+
+def _spans(columns: Columns, cells: Iterable[Cells]) -> list[Span]:
     spans: list[Span] = []
-    for west, east in longitudes:
-        first, last = cell_column(max(west, -180.0)), cell_column(min(east, 180.0))
+    for low, high, first, last in cells:
         if first == 0 and last == CELLS_PER_ROW - 1:
             bounds = np.array([low * CELLS_PER_ROW, (high + 1) * CELLS_PER_ROW], np.int32)
         else:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from app.errors import UnavailableError
-from app.index import _query
+from app.index import _grid, _kernel, _query
 from app.index._clusters import Count
 from app.index._columns import Batch, Columns, Dictionaries, merge, read_batch
 from app.index._packing import holder_of, pack_stations, require_feed, unpack_station
@@ -47,6 +47,8 @@ class EmbeddedIndex(StationIndex):
         self._view = view
         self._dictionaries = Dictionaries()
         self._columns: Columns | None = None
+        self._kernel: _kernel.Kernel | None = None
+        self._grid: _grid.Grid | None = None
         self._stations: OrderedDict[str, Station] = OrderedDict()
         self._changing = asyncio.Lock()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
@@ -61,6 +63,7 @@ class EmbeddedIndex(StationIndex):
             self._path.parent.mkdir(parents=True, exist_ok=True)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="station-index")
         try:
+            self._kernel = await self._run(_kernel.load)
             self._writer = await self._run(partial(Writer, self._path))
             with answering(self._path):
                 self._reader = Reader(self._path)
@@ -76,7 +79,7 @@ class EmbeddedIndex(StationIndex):
         """Finish what is being written and release everything; a second call does nothing."""
         async with self._changing:
             thread, writer, reader = self._thread, self._writer, self._reader
-            self._thread = self._writer = self._reader = self._columns = None
+            self._thread = self._writer = self._reader = self._columns = self._grid = None
             self._stations.clear()
             if reader is not None:
                 reader.close()  # first: whoever closes last writes the log back, and that is work for the thread
@@ -112,6 +115,8 @@ class EmbeddedIndex(StationIndex):
 
     async def search(self, search: Search) -> SearchPage:
         """Answer one search; a large one leaves the event loop free while it looks."""
+        if self._grid is not None and _grid.answers(search):
+            return (await self._search_alike(self._grid, (search,)))[0]
         columns = self._require_columns()
         ask = partial(_query.ask, columns, search)
         has_polygons = isinstance(search.where, Area) and search.where.polygons
@@ -126,6 +131,14 @@ class EmbeddedIndex(StationIndex):
         large = count.cost() > _THREAD_ABOVE_COST
         seen = await count.see(await self._aside(count.narrow) if large else count.narrow(), self._view)
         return await self._aside(partial(count.count, seen)) if large else count.count(seen)
+
+    async def _search_alike(self, grid: _grid.Grid, searches: Sequence[Search]) -> list[SearchPage]:
+        """Answer searches that the grid can, all of one filter and one moment; the view is asked once for all."""
+        asked = grid.ask(searches)
+        gathered = grid.gather(asked, _THREAD_ABOVE_COST)
+        if gathered.looked_at > _THREAD_ABOVE_COST:
+            gathered = await self._aside(partial(grid.gather, asked))
+        return grid.cut(asked, gathered, grid.see(gathered, self._view, searches[0]))
 
     async def find_stations(self, station_ids: Sequence[str]) -> list[Station | None]:
         """Return the stations in the order asked for, None where there is none."""
@@ -233,7 +246,7 @@ class EmbeddedIndex(StationIndex):
                 if change is not None and (change.changed or change.gone):
                     slots = await self._slots(batch)
                     gone = [station_id.encode() for station_id in change.gone]
-                    self._columns = await self._run(partial(merge, columns, gone, batch, slots))
+                    self._columns, self._grid = await self._run(partial(self._merged, columns, gone, batch, slots))
                     for station_id in change.gone:
                         self._stations.pop(station_id, None)
                     for number in range(len(batch)):
@@ -244,10 +257,18 @@ class EmbeddedIndex(StationIndex):
     async def _read_all(self, writer: Writer) -> Columns:
         batch = await self._run(lambda: read_batch(writer.all_facts(), self._dictionaries))
         slots = await self._slots(batch)
-        self._columns = await self._run(partial(merge, Columns.empty(), (), batch, slots))
+        columns, self._grid = await self._run(partial(self._merged, Columns.empty(), (), batch, slots))
+        self._columns = columns
         self._stations.clear()
         self._behind = False
-        return self._columns
+        return columns
+
+    def _merged(
+        self, columns: Columns, gone: Sequence[bytes], batch: Batch, slots: SlotArray
+    ) -> tuple[Columns, _grid.Grid | None]:
+        """Return the next snapshot, and where there is a kernel its grid."""
+        merged = merge(columns, gone, batch, slots)
+        return merged, None if self._kernel is None else _grid.Grid(merged, self._dictionaries, self._kernel)
 
     async def _slots(self, batch: Batch) -> SlotArray:
         """Ask for the slots of a batch's Evses, so many at a time that the event loop stays responsive.

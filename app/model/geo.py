@@ -39,21 +39,28 @@ def is_position(lon: float, lat: float) -> bool:
 @overload
 def distance_m(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float: ...
 @overload
-def distance_m(lon_a: float, lat_a: float, lon_b: FloatArray, lat_b: FloatArray) -> FloatArray: ...
-def distance_m(lon_a: float, lat_a: float, lon_b: float | FloatArray, lat_b: float | FloatArray) -> float | FloatArray:
+def distance_m(
+    lon_a: float | FloatArray, lat_a: float | FloatArray, lon_b: FloatArray, lat_b: FloatArray
+) -> FloatArray: ...
+def distance_m(
+    lon_a: float | FloatArray, lat_a: float | FloatArray, lon_b: float | FloatArray, lat_b: float | FloatArray
+) -> float | FloatArray:
     """Return great-circle distances in metres, rounded to the millimetre (haversine).
 
     This rounded figure is the one that is compared with radii, ordered by and shown, so that all places agree and
     stations on one point tie exactly.
     """
     if not isinstance(lon_b, np.ndarray):
+        assert not isinstance(lon_a, np.ndarray)
+        assert not isinstance(lat_a, np.ndarray)
         assert not isinstance(lat_b, np.ndarray)
         return _one_distance_m(lon_a, lat_a, lon_b, lat_b)
     half_lat = np.sin(np.radians(np.subtract(lat_b, lat_a)) / 2)
     half_lon = np.sin(np.radians(np.subtract(lon_b, lon_a)) / 2)
-    cosines = math.cos(math.radians(lat_a)) * np.cos(np.radians(lat_b))
-    chord = np.clip(half_lat * half_lat + cosines * half_lon * half_lon, 0.0, 1.0)
-    rounded: FloatArray = np.round(2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(chord)), DISTANCE_DECIMALS)
+    cosine = np.cos(np.radians(lat_a)) if isinstance(lat_a, np.ndarray) else math.cos(math.radians(lat_a))
+    chord = half_lat * half_lat + cosine * np.cos(np.radians(lat_b)) * half_lon * half_lon
+    arc = 2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.minimum(chord, 1.0)))
+    rounded: FloatArray = np.rint(arc * _DISTANCE_STEPS) / _DISTANCE_STEPS
     return rounded
 
 

@@ -31,8 +31,8 @@ _PLATFORMS = [
         ("3.11", "3.12", "3.13", "3.14"),
     )
 ]
-_SOMETIMES = {"colorama", "async-timeout"}
-"""What only Windows, or only Python before 3.11.3, needs."""
+_SOMETIMES = {"colorama", "async-timeout", "numba", "llvmlite"}
+"""What only Windows, or only Python before 3.11.3, needs; and numba, which has no wheels for Intel Macs."""
 
 _Pin = tuple[str, str]
 
