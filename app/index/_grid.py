@@ -20,10 +20,13 @@ from app.model.geo import EARTH_RADIUS_M, FloatArray, distance_m
 from app.model.search import Area, AvailabilityView, BoolArray, Hit, Near, Search, SearchPage, StationFilter
 
 _POWERS_W: Final = np.array([20_000, 50_000, 100_000, 150_000, 250_000, 350_000, 480_000, 600_000], np.int32)
-_LISTED_SHARE: Final = 0.25
+_LISTED_SHARE: Final = 1 / 2
 """A filter that leaves more than this of all stations is not worth a list."""
 
-_REMEMBERED_FILTERS: Final = 256
+_UNITED_SHARE: Final = 1 / 8
+"""As much of them may be in a list that is made of others and remembered with its filter."""
+
+_REMEMBERED_FILTERS: Final = 128
 _CODES: Final = 256
 """Kinds and accesses are one byte."""
 
@@ -170,13 +173,11 @@ class Grid:
                 EARTH_RADIUS_M,
             )
         )
-        ids, places = columns.ids, zip(picked.id_first.tolist(), picked.id_end.tolist(), strict=True)
-        names = [ids[first:end] for first, end in places]
-        distances = picked.distances.tolist()
+        ids, distances = columns.ids, picked.distances.tolist()
+        names = [ids[first:end] for first, end in picked.ids.tolist()]
         pages: list[SearchPage] = []
         begin = 0
-        found = zip(searches, picked.ends.tolist(), picked.totals.tolist(), picked.later.tolist(), strict=True)
-        for search, end, total, later in found:
+        for search, (end, total, later) in zip(searches, picked.tallies.tolist(), strict=True):
             if search.after is not None and asked.rulers:
                 after = (search.after.distance_m, search.after.station_id.encode(errors="surrogatepass"))
                 while begin < end and (distances[begin], names[begin]) <= after:
@@ -263,16 +264,15 @@ class Grid:
         """Return, ascending, the union of the lists that are the fewest stations; None where these are many."""
         if not lists:
             return None
-        fewest = min(lists, key=lambda parts: sum(map(len, parts)))
-        parts = [part for part in fewest if len(part)]
-        if sum(map(len, parts)) > _LISTED_SHARE * len(self.columns):
-            return None
+        parts = [part for part in min(lists, key=lambda parts: sum(map(len, parts))) if len(part)]
         if len(parts) == 1:
-            return parts[0]
-        listed = np.zeros(len(self.columns), np.bool_)
+            return parts[0] if len(parts[0]) <= _LISTED_SHARE * len(self.columns) else None
+        if sum(map(len, parts)) > _UNITED_SHARE * len(self.columns):
+            return None
+        united = np.zeros(len(self.columns), np.bool_)
         for part in parts:
-            listed[part] = True
-        return np.flatnonzero(listed).astype(np.int32)
+            united[part] = True
+        return np.flatnonzero(united).astype(np.int32)
 
 
 def answers(search: Search) -> bool:

@@ -40,26 +40,22 @@ class Gathered(NamedTuple):
 
 
 class Picked(NamedTuple):
-    """The stations that may be on each probe's page, in order; ``ends`` says where each page's end.
+    """The stations that may be on each probe's page, in order: their distances, 0 in a box, and where their ids stand.
 
-    ``distances`` are 0 in a box. A station's id goes from ``id_first`` to ``id_end``. ``totals`` is how many stations
-    are seen, ``later`` how many of them surely come after the cursor.
+    Each row of ``ids`` is a station's first byte and the end. Each row of ``tallies`` is where a probe's page ends, how
+    many stations it sees in all, and how many of them surely come after the cursor.
     """
 
-    stations: LongArray
     distances: FloatArray
-    id_first: LongArray
-    id_end: LongArray
-    ends: LongArray
-    totals: LongArray
-    later: LongArray
+    ids: LongArray
+    tallies: LongArray
 
 
 class Kernel(NamedTuple):
     """The functions of this module, compiled or (for tests) as they stand here."""
 
     gather: Callable[..., tuple[LongArray, FloatArray, SlotArray, LongArray, LongArray, LongArray, int]]
-    pick: Callable[..., tuple[LongArray, FloatArray, LongArray, LongArray, LongArray, LongArray, LongArray]]
+    pick: Callable[..., tuple[FloatArray, LongArray, LongArray]]
     list_stations: Callable[[LongArray, ByteArray, IntArray, IntArray], tuple[IntArray, LongArray]]
 
 
@@ -208,7 +204,7 @@ def pick(
     in_box: bool,
     slack: float,
     radius_m: float,
-) -> tuple[LongArray, FloatArray, LongArray, LongArray, LongArray, LongArray, LongArray]:
+) -> tuple[FloatArray, LongArray, LongArray]:
     """Return ``Picked``: of the stations with a good slot those that may be on the page after a cursor.
 
     A cursor is (longitude and latitude of the centre, length of the page, low, high). What measures below ``low`` is
@@ -222,9 +218,7 @@ def pick(
         for number in range(len(good)):
             if good[number]:
                 alive[owner[number]] = True
-    totals = np.zeros(len(ends), np.int64)
-    later = np.zeros(len(ends), np.int64)
-    page_ends = np.zeros(len(ends), np.int64)
+    tallies = np.empty((len(ends), 3), np.int64)
     places = np.empty(count, np.int64)
     largest = 1
     for probe in range(len(ends)):
@@ -253,7 +247,7 @@ def pick(
             if alive[place] and measure >= low and (measure <= high or measure <= limit):
                 places[picked] = place
                 picked += 1
-        totals[probe], later[probe], page_ends[probe] = total, after, picked
+        tallies[probe, 0], tallies[probe, 1], tallies[probe, 2] = picked, total, after
         begin = ends[probe]
 
     chosen = np.empty(picked, np.int64)
@@ -263,16 +257,15 @@ def pick(
     begin = 0
     for probe in range(len(ends)):
         if not in_box:
-            for place in range(begin, page_ends[probe]):
+            for place in range(begin, tallies[probe, 0]):
                 station = chosen[place]
                 distances[place] = distance(cursors[probe, 0], cursors[probe, 1], lon[station], lat[station], radius_m)
-        sort(chosen, distances, begin, page_ends[probe], rank)
-        begin = page_ends[probe]
-    id_first = np.empty(picked, np.int64)
-    id_end = np.empty(picked, np.int64)
+        sort(chosen, distances, begin, tallies[probe, 0], rank)
+        begin = tallies[probe, 0]
+    ids = np.empty((picked, 2), np.int64)
     for place in range(picked):
-        id_first[place], id_end[place] = id_start[chosen[place]], id_start[chosen[place] + 1]
-    return chosen, distances, id_first, id_end, page_ends, totals, later
+        ids[place, 0], ids[place, 1] = id_start[chosen[place]], id_start[chosen[place] + 1]
+    return distances, ids, tallies
 
 
 def list_stations(

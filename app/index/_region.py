@@ -212,6 +212,8 @@ def _longitudes(west: float, east: float) -> tuple[tuple[float, float], ...]:
     """Bring a range of longitudes, which may leave -180…180, back into it as one range or two."""
     if east - west >= 360.0:
         return ((-180.0, 180.0),)
+    if west > -180.0 and east < 180.0:
+        return ((west, east),) if west <= east else ()
     ranges = ((max(west + turn, -180.0), min(east + turn, 180.0)) for turn in _TURNS)
     return tuple((low, high) for low, high in ranges if low <= high)
 

@@ -304,21 +304,21 @@ class ArrayBoard(LiveBoard):
 
     def usable(self, slots: SlotArray, at: Instant, max_age_s: float | None) -> BoolArray:
         """Tell for each slot whether it is AVAILABLE, not stale at ``at``, not too old and not held."""
-        columns = self._columns
-        usable: BoolArray = columns.availability.take(slots) == _AVAILABLE
-        usable &= columns.stale_after.take(slots) > at
+        columns, rows = self._columns, slots.astype(np.intp)  # once, and not at each take
+        usable: BoolArray = columns.availability.take(rows) == _AVAILABLE
+        usable &= columns.stale_after.take(rows) > at
         if max_age_s is not None:
-            usable &= at - columns.observed_at.take(slots) <= max_age_s
+            usable &= at - columns.observed_at.take(rows) <= max_age_s
         if self._any_hold:
-            usable &= columns.held_until.take(slots) <= at
+            usable &= columns.held_until.take(rows) <= at
         return usable
 
     def fresh(self, slots: SlotArray, at: Instant, max_age_s: float) -> BoolArray:
         """Tell for each slot whether there is a status that is neither stale nor too old."""
-        columns = self._columns
-        fresh: BoolArray = columns.availability.take(slots) != 0
-        fresh &= columns.stale_after.take(slots) > at
-        fresh &= at - columns.observed_at.take(slots) <= max_age_s
+        columns, rows = self._columns, slots.astype(np.intp)
+        fresh: BoolArray = columns.availability.take(rows) != 0
+        fresh &= columns.stale_after.take(rows) > at
+        fresh &= at - columns.observed_at.take(rows) <= max_age_s
         return fresh
 
     def newest(self, feed: str) -> Instant | None:
