@@ -13,6 +13,8 @@ SOURCES := app indexers schema tests
 # (make demo ARGS="--port 9000").
 WORKERS ?= 2
 ARGS ?=
+# Leaves the index's kernel in numba's cache, so that no start has to compile it.
+COMPILE = $(PY) -c "from app.index._kernel import load; load()"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -63,11 +65,13 @@ clean: ## remove caches and the environment; your data in var/ stays
 $(VENV)/.installed: requirements.txt | $(VENV)/.created
 	@echo "Installing the locked requirements into $(VENV) (once; a minute or two) ..."
 	@$(PY) -m pip install --quiet --require-hashes -r requirements.txt
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt | $(VENV)/.created
 	@echo "Installing the locked requirements and development tools into $(VENV) (once; a minute or two) ..."
 	@$(PY) -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@$(COMPILE)
 	@touch $@
 
 # The first Python on the path that is new enough and can make environments. An environment that works is kept.

@@ -37,7 +37,10 @@ _FilterKey = tuple[frozenset[object], int | None, frozenset[str], frozenset[obje
 
 
 class _Wanted(NamedTuple):
-    """A filter in the kernel's terms; ``posting`` are the only stations that may match, None where it says little."""
+    """A filter but for what is live, words and hours, in the kernel's terms.
+
+    ``posting`` are the only stations that may match, None where that says little.
+    """
 
     feeds: BoolArray
     operators: BoolArray
@@ -81,9 +84,7 @@ class Grid:
         self._row_first = columns.cell.searchsorted(np.arange(CELL_ROWS + 1, dtype=np.int32) * CELLS_PER_ROW)
         self._by_operator = _by_code(columns.operator)
         self._by_access = _by_code(columns.access.astype(np.int32))
-        self._by_connector = _Postings(
-            *kernel.list_stations(columns.row_start, columns.row_kind, columns.row_power_w, _POWERS_W)
-        )
+        self._by_connector = _by_connector(columns, kernel)
         self._wanted: dict[_FilterKey, _Wanted] = {}
 
     def ask(self, searches: Sequence[Search]) -> Asked:
@@ -99,7 +100,7 @@ class Grid:
                 rulers.append(ruler)
                 probes.append((*ruler.origin, ruler.below(where.radius_m), ruler.above(where.radius_m)))
                 cells = circle_cells(where.center, where.radius_m)
-            elif where.box is not None:
+            elif isinstance(where, Area) and where.box is not None:
                 box = where.box
                 probes.append((box.west, box.south, box.east, box.north, 0.0))
                 cells = box_cells(box)
@@ -131,7 +132,7 @@ class Grid:
                 wanted.feeds,
                 wanted.operators,
                 wanted.accesses,
-                wanted.kinds,
+                wanted.kinds if asks_for_evse(search.filter) else _NOTHING,
                 wanted.min_power_w,
                 wanted.posting is not None,
                 asks_for_live(search.filter),
@@ -255,7 +256,7 @@ class Grid:
             feeds=~_marked(len(dictionaries.feeds), hidden) if hidden else _NOTHING,
             operators=_marked(len(dictionaries.operators), operators) if wanted.operator_ids else _NOTHING,
             accesses=_marked(_CODES, accesses) if accesses else _NOTHING,
-            kinds=_marked(_CODES, kinds or range(_CODES)) if asks_for_evse(wanted) else _NOTHING,
+            kinds=_marked(_CODES, kinds or range(_CODES)),
             min_power_w=min_power_w,
             posting=self._shortest(lists),
         )
@@ -287,6 +288,17 @@ def _by_code(values: IntArray | ByteArray) -> _Postings:
     short = values.astype(np.uint16) if len(values) and values.max() < 2**16 else values  # those are sorted by radix
     counts = np.bincount(values)
     return _Postings(short.argsort(kind="stable").astype(np.int32), np.append(0, counts.cumsum()))
+
+
+def _by_connector(columns: Columns, kernel: Kernel) -> _Postings:
+    rows = columns.row_start, columns.row_kind, columns.row_power_w, _POWERS_W
+    unseen = np.full(_kernel.KINDS * (len(_POWERS_W) + 1), -1, np.int64)
+    counts = np.zeros(len(unseen), np.int64)
+    kernel.list_stations(*rows, unseen.copy(), counts, _NO_STATIONS)
+    starts = np.append(0, counts.cumsum())
+    stations = np.empty(starts[-1], np.int32)
+    kernel.list_stations(*rows, unseen, starts[:-1].copy(), stations)
+    return _Postings(stations, starts)
 
 
 def _marked(count: int, places: Sequence[int]) -> BoolArray:

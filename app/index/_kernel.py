@@ -56,7 +56,7 @@ class Kernel(NamedTuple):
 
     gather: Callable[..., tuple[LongArray, FloatArray, SlotArray, LongArray, LongArray, LongArray, int]]
     pick: Callable[..., tuple[FloatArray, LongArray, LongArray]]
-    list_stations: Callable[[LongArray, ByteArray, IntArray, IntArray], tuple[IntArray, LongArray]]
+    list_stations: Callable[[LongArray, ByteArray, IntArray, IntArray, LongArray, LongArray, IntArray], None]
 
 
 def gather(
@@ -269,42 +269,32 @@ def pick(
 
 
 def list_stations(
-    row_start: LongArray, row_kind: ByteArray, row_power_w: IntArray, powers_w: IntArray
-) -> tuple[IntArray, LongArray]:
-    """Return for each class of connectors the stations that have such a one, ascending.
+    row_start: LongArray,
+    row_kind: ByteArray,
+    row_power_w: IntArray,
+    powers_w: IntArray,
+    last: LongArray,
+    places: LongArray,
+    stations: IntArray,
+) -> None:
+    """Put each station, in ascending order, at the place of each class of connectors that it has; move the place on.
 
     The class of a connector is its kind * (len(powers_w) + 1) + the number of ``powers_w``, which ascend, that it
-    reaches. Stations of a class are from ``starts[class]`` to ``starts[class + 1]``.
+    reaches. Without room for ``stations`` only places move: that counts them. ``last`` is -1 for each class.
     """
-    steps = len(powers_w) + 1
-    count = KINDS * steps
-    starts = np.zeros(count + 1, np.int64)
-    filled = np.zeros(count, np.int64)
-    stations = np.empty(0, np.int32)
-    for filling in (False, True):
-        last = np.full(count, -1, np.int64)
-        for station in range(len(row_start) - 1):
-            for row in range(row_start[station], row_start[station + 1]):
-                if row_kind[row] >= KINDS:
-                    continue
-                reached = np.int64(row_kind[row]) * steps
-                for step in range(steps - 1):
-                    if row_power_w[row] >= powers_w[step]:
-                        reached += 1
-                if last[reached] == station:
-                    continue
+    steps, room = len(powers_w) + 1, len(stations)
+    for station in range(len(row_start) - 1):
+        for row in range(row_start[station], row_start[station + 1]):
+            if row_kind[row] >= KINDS:
+                continue
+            reached = int(row_kind[row]) * steps
+            for step in range(steps - 1):
+                reached += row_power_w[row] >= powers_w[step]
+            if last[reached] != station:
                 last[reached] = station
-                if filling:
-                    stations[filled[reached]] = station
-                    filled[reached] += 1
-                else:
-                    starts[reached + 1] += 1
-        if not filling:
-            for each in range(count):
-                starts[each + 1] += starts[each]
-            filled[:] = starts[:-1]
-            stations = np.empty(starts[count], np.int32)
-    return stations, starts
+                if room > 0:
+                    stations[places[reached]] = station
+                places[reached] += 1
 
 
 def lower_bound(values: IntArray, wanted: int, low: int, high: int) -> int:
@@ -438,7 +428,7 @@ _GATHER: Final = (
     "i4[::1],b1[::1],b1[::1],b1[::1],b1[::1],i8,b1,b1,b1,f8[:,::1],i8[:,::1],i8)"
 )
 _PICK: Final = "(i8[::1],f8[::1],i8[::1],i8[::1],b1[::1],b1,f8[::1],f8[::1],i4[::1],i8[::1],f8[:,::1],b1,f8,f8)"
-_LIST_STATIONS: Final = "(i8[::1],u1[::1],i4[::1],i4[::1])"
+_LIST_STATIONS: Final = "(i8[::1],u1[::1],i4[::1],i4[::1],i8[::1],i8[::1],i4[::1])"
 
 
 @cache

@@ -14,8 +14,8 @@ from app.index._columns import Columns, Dictionaries, merge, read_batch
 from app.index._packing import pack_facts
 from app.model.geo import EARTH_RADIUS_M, distance_m
 from app.model.search import Near, Search, SearchPage, StationFilter
-from tests.builders import PlainView
-from tests.properties.test_station_search import World, circles, make_world, searches
+from tests.builders import NOON, PlainView
+from tests.properties.test_station_search import EVERYWHERE, World, circles, make_world, searches
 
 COMPILED = _kernel.load()
 KERNELS = [
@@ -70,9 +70,8 @@ def through_numpy(known: Snapshot, search: Search) -> tuple[_query.Narrowed, Sea
 
 
 def through_kernel(
-    kernel: _kernel.Kernel, known: Snapshot, asked: Sequence[Search]
+    grid: _grid.Grid, known: Snapshot, asked: Sequence[Search]
 ) -> tuple[_kernel.Gathered, list[SearchPage]]:
-    grid = _grid.Grid(known.columns, known.dictionaries, kernel)
     prepared = grid.ask(asked)
     gathered = grid.gather(prepared, ALL)
     return gathered, grid.cut(prepared, gathered, grid.see(gathered, known.view, asked[0]))
@@ -82,9 +81,10 @@ def through_kernel(
 @given(case=cases())
 def test_the_kernel_answers_what_numpy_answers(kernel: _kernel.Kernel, case: tuple[Snapshot, list[Search]]) -> None:
     known, asked = case
+    grid = _grid.Grid(known.columns, known.dictionaries, kernel)  # one for all: it remembers filters
     for search in asked:
         narrowed, page = through_numpy(known, search)
-        gathered, pages = through_kernel(kernel, known, [search])
+        gathered, pages = through_kernel(grid, known, [search])
         assert pages == [page], search
         assert gathered.stations.tolist() == narrowed.stations.tolist()
         if narrowed.measure is not None:
@@ -100,7 +100,18 @@ def test_many_circles_at_once_are_answered_as_one_by_one(
     kernel: _kernel.Kernel, case: tuple[Snapshot, list[Search]]
 ) -> None:
     known, asked = case
-    assert through_kernel(kernel, known, asked)[1] == [through_numpy(known, search)[1] for search in asked]
+    grid = _grid.Grid(known.columns, known.dictionaries, kernel)
+    assert through_kernel(grid, known, asked)[1] == [through_numpy(known, search)[1] for search in asked]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_remembered_filter_serves_whatever_is_asked_live(kernel: _kernel.Kernel) -> None:
+    known = snapshot(1, 100)
+    grid = _grid.Grid(known.columns, known.dictionaries, kernel)
+    for live in (False, True, False):
+        wanted = StationFilter(available_now=live)
+        search = Search(where=EVERYWHERE, filter=wanted, first=100, at=NOON)
+        assert through_kernel(grid, known, [search])[1] == [through_numpy(known, search)[1]]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -21,15 +21,12 @@ def test_without_numba_there_is_no_kernel_and_the_log_says_so(
 
 
 def test_classes_of_connectors_list_each_station_once() -> None:
-    pytest.importorskip("numba")
-    compiled = _kernel.load()
-    assert compiled is not None
-    rows = (
-        np.array([0, 3, 3, 5], np.int64),
-        np.array([2, 2, 255, 0, 2], np.uint8),
-        np.array([7, 7, 7, -1, 90], np.int32),
-    )
-    for kernel in (_kernel.PLAIN, compiled):
-        stations, starts = kernel.list_stations(*rows, np.array([5, 50], np.int32))
-        listed = {code: stations[starts[code] : starts[code + 1]].tolist() for code in range(_kernel.KINDS * 3)}
-        assert {code: found for code, found in listed.items() if found} == {0: [2], 7: [0], 8: [2]}
+    starts = np.array([0, 3, 3, 5], np.int64)
+    kinds, powers_w = np.array([2, 2, 255, 0, 2], np.uint8), np.array([7, 7, 7, -1, 90], np.int32)
+    for kernel in filter(None, (_kernel.PLAIN, _kernel.load())):
+        rows, places = (starts, kinds, powers_w, np.array([5, 50], np.int32)), np.zeros(_kernel.KINDS * 3, np.int64)
+        kernel.list_stations(*rows, np.full(len(places), -1), places, np.zeros(0, np.int32))
+        assert {code: count for code, count in enumerate(places.tolist()) if count} == {0: 1, 7: 1, 8: 1}
+        stations, places = np.zeros(3, np.int32), np.append(0, places.cumsum())
+        kernel.list_stations(*rows, np.full(len(places), -1), places, stations)
+        assert stations.tolist() == [2, 0, 2]
