@@ -1,6 +1,7 @@
 """Redis as our stores use it: scripts that share round trips, and streams that are followed without gaps.
 
-Nothing is ever sent twice by itself: whoever hears UnavailableError decides. Each question has one deadline, ANSWER_S.
+Nothing is ever sent twice by itself: whoever hears UnavailableError decides. Each question has one deadline, ANSWER_S,
+from when it is asked: waiting for others, connecting and all.
 """
 
 import asyncio
@@ -202,7 +203,8 @@ class Redis:
         self._calls.append((self.command(script, *arguments), future))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work(), name="redis calls")
-        return await future
+        async with _in_time():
+            return await future
 
     def command(self, script: str, *arguments: bytes) -> Command:
         """Return the command that runs a script, for a Link."""
@@ -219,9 +221,12 @@ class Redis:
         )
         problem = next((str(answer) for answer in (info, *loaded) if isinstance(answer, ResponseError)), None)
         if problem is None:
-            told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
-            link.lineage = f"{told.get('run_id')} {told.get('master_replid')}"
-            problem = self._unfit(told, config)
+            try:
+                told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+                link.lineage = f"{told.get('run_id')} {told.get('master_replid')}"
+                problem = self._unfit(told, config)
+            except (AttributeError, TypeError, ValueError):
+                problem = "it does not answer as Redis does"
         if problem is not None:
             await link.close()
             raise UnavailableError(f"Redis cannot serve: {problem}")
@@ -249,9 +254,13 @@ class Redis:
 
     async def _work(self) -> None:
         while self._calls:
-            calls, self._calls = self._calls[:_MAX_CALLS_AT_ONCE], self._calls[_MAX_CALLS_AT_ONCE:]
+            waited_for = [call for call in self._calls if not call[1].done()]
+            calls, self._calls = waited_for[:_MAX_CALLS_AT_ONCE], waited_for[_MAX_CALLS_AT_ONCE:]
+            if not calls:
+                return
             try:
-                answers = await self._ask([command for command, _ in calls])
+                async with _in_time():
+                    answers = await self._ask([command for command, _ in calls])
             except Exception as error:  # noqa: BLE001 (whoever waits for the call gets it)
                 # Who waited for the same dead server would only wait longer.
                 calls, self._calls = calls + self._calls, []
@@ -421,6 +430,15 @@ _BEFORE_THE_FIRST = (0, 0)
 def _parse_id(id_: bytes) -> tuple[int, int]:
     epoch, _, number = id_.partition(b"-")
     return int(epoch), int(number)
+
+
+@contextlib.asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            yield
+    except TimeoutError as error:
+        raise UnavailableError("Redis does not answer") from error
 
 
 @contextlib.contextmanager

@@ -213,6 +213,20 @@ async def test_while_the_network_is_stalled_everyone_hears_so_in_time(
         await granted(store)
 
 
+async def test_a_slow_server_has_one_deadline_for_all_that_a_question_needs(
+    redis_url: str, redis_server: RedisServer
+) -> None:
+    async with Proxy(redis_server.port) as proxy, opened(through(proxy)) as store:
+        proxy.cut()
+        proxy.delay(ANSWER_S / 5)  # to connect, to look at the server and to ask take longer than ANSWER_S together
+        began = time.perf_counter()
+        outcomes = await asyncio.gather(*(store.now() for _ in range(600)), return_exceptions=True)
+        assert time.perf_counter() - began < ANSWER_S + 1
+        assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+        proxy.resume()
+        assert await store.now()
+
+
 async def test_who_stops_waiting_does_not_confuse_the_others(redis_url: str, redis_server: RedisServer) -> None:
     async with Proxy(redis_server.port) as proxy, opened(through(proxy)) as store:
         proxy.delay(0.01)
