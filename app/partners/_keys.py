@@ -1,6 +1,7 @@
 """What every directory of keys does alike: make and read keys, and remember verdicts for a moment."""
 
 import hmac
+import math
 import re
 import secrets
 import string
@@ -11,14 +12,18 @@ from zlib import crc32
 
 import msgspec
 
-from app.errors import InvalidInputError
+from app.errors import InvalidInputError, UnavailableError
 from app.model.clock import Clock, Instant
 from app.model.partner import ApiKey, Partner, PartnerKind, Scope
-from app.partners.base import PartnerDirectory
+from app.partners.base import BELIEVED_S, PartnerDirectory
 
 VERDICT_KEPT_S = 3.0
 """How long a verdict is believed without looking again; the contract allows 5 s."""
 
+ASKED_AGAIN_S = 2.0
+"""How often one request asks a directory that did not answer; the others are not kept waiting."""
+
+_NEVER: Instant = -math.inf
 _MAX_REFUSED_KEPT = 4_096
 _DIGITS = string.digits + string.ascii_letters
 _KEY_ID_CHARACTERS = 12
@@ -57,6 +62,7 @@ class KeyDirectory(PartnerDirectory):
         # By digest of the whole text. There are no more accepted keys than were made; refused ones need a bound.
         self._accepted: dict[bytes, _Verdict] = {}
         self._refused: dict[bytes, _Verdict] = {}
+        self._in_vain_at: Instant = _NEVER
 
     @abstractmethod
     async def _save(self, stored: StoredKey) -> None:
@@ -105,7 +111,19 @@ class KeyDirectory(PartnerDirectory):
         match = _KEY.fullmatch(key_text)
         if match is None or not hmac.compare_digest(_checksum(match[1]), match[4]):
             return None
-        partner = await self._judge(match[2], match[3])
+        believed = None if verdict is None or not 0 <= now - verdict.at < BELIEVED_S else verdict.partner
+        if believed is not None and 0 <= now - self._in_vain_at < ASKED_AGAIN_S:
+            return believed
+        if self._in_vain_at != _NEVER:
+            self._in_vain_at = now
+        try:
+            partner = await self._judge(match[2], match[3])
+        except UnavailableError:
+            self._in_vain_at = self._clock()
+            if believed is None:
+                raise
+            return believed
+        self._in_vain_at = _NEVER
         if partner is not None:
             self._accepted[text_digest] = _Verdict(partner, now)
         else:

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 from app.model.partner import ApiKey, Partner, PartnerKind, Scope
 
+BELIEVED_S = 900.0
+"""How long a key that was good is believed where nobody can tell whether it still is."""
+
 
 class PartnerDirectory(ABC):
     """API keys. A key's text is shown once, at its making; only a hash of its secret part is kept."""
@@ -31,4 +34,8 @@ class PartnerDirectory(ABC):
 
     @abstractmethod
     async def find_partner(self, key_text: str) -> Partner | None:
-        """Return whose key this is, None when it is unknown, damaged or revoked. A revocation is seen within 5 s."""
+        """Return whose key this is, None when it is unknown, damaged or revoked. A revocation is seen within 5 s.
+
+        While the directory does not answer, whose key was good in the last BELIEVED_S is still let in: it may be the
+        server of the reservations that is away, and searches need not be. Others hear UnavailableError.
+        """

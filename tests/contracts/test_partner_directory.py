@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.errors import InvalidInputError
+from app.errors import InvalidInputError, UnavailableError
 from app.model.clock import Clock, ManualClock
 from app.model.partner import ApiKey, Partner, PartnerKind, Scope
-from app.partners.base import PartnerDirectory
+from app.partners.base import BELIEVED_S, PartnerDirectory
 from app.partners.embedded import EmbeddedPartners
 from app.partners.redis import RedisPartners
 
@@ -114,6 +114,39 @@ async def test_a_key_that_was_changed_is_nobodys(directory: PartnerDirectory) ->
 async def test_what_is_no_key_is_nobodys(directory: PartnerDirectory, text: str) -> None:
     await made(directory)
     assert await directory.find_partner(text) is None
+
+
+async def test_who_was_let_in_is_believed_for_a_while_where_nobody_answers(
+    make_directory: Callable[[], PartnerDirectory], clock: ManualClock
+) -> None:
+    here, there = make_directory(), make_directory()
+    await here.open()
+    await there.open()
+    key, text = await made(there)
+    _, never_seen = await made(there, "other")
+    partner = await here.find_partner(text)
+    assert partner is not None
+    assert await here.find_partner(never_seen[:-6] + "000000") is None
+    asked_at = clock()
+    await here.close()
+    for _ in range(3):
+        clock.advance(REVOKED_WITHIN_S)
+        assert [await here.find_partner(text) for _ in range(3)] == [partner] * 3
+        with pytest.raises(UnavailableError):
+            await here.find_partner(never_seen)
+    assert await there.revoke_key(key.key_id)
+    assert await here.find_partner(text) == partner, "nobody can tell"
+    clock.instant = asked_at + BELIEVED_S
+    with pytest.raises(UnavailableError):
+        await here.find_partner(text)
+    clock.instant = asked_at + BELIEVED_S - 1
+    assert await here.find_partner(text) == partner
+    await here.open()
+    clock.instant += REVOKED_WITHIN_S - 4
+    assert await here.find_partner(never_seen) is not None
+    assert await here.find_partner(text) is None, "seen as soon as somebody can"
+    await here.close()
+    await there.close()
 
 
 async def test_a_revocation_is_for_good(directory: PartnerDirectory, clock: ManualClock) -> None:
