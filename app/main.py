@@ -15,6 +15,7 @@ from uvicorn.supervisors import Multiprocess
 from app.errors import ChargegraphError, SettingsError
 from app.settings import Settings, read_settings
 from app.web.asgi import build_app
+from app.web.health import Checks
 from app.web.protocol import BoundedHttpProtocol
 from app.wiring import Hub, open_hub
 
@@ -36,21 +37,13 @@ def build(hub: Hub) -> ASGIApp:
     )
 
 
-async def readiness(hub: Hub) -> dict[str, bool]:
-    """Tell for each store whether it answers now."""
-
-    async def answers(question: Awaitable[object]) -> bool:
-        try:
-            await question
-        except ChargegraphError:
-            return False
-        return True
-
+def readiness(hub: Hub) -> Checks:
+    """Ask each store something that it can answer when it is ready."""
     return {
-        "index": await answers(hub.ports.index.count_stations()),
-        "live": await answers(hub.ports.board.flush()),
-        "reservations": await answers(hub.services.booking.now()),
-        "partners": await answers(hub.partners.list_keys()),
+        "index": hub.ports.index.count_stations(),
+        "live": hub.ports.board.flush(),
+        "reservations": hub.services.booking.now(),
+        "partners": hub.partners.list_keys(),
     }
 
 

@@ -20,7 +20,7 @@ from app.settings import Settings
 from app.web import ide
 from app.web.auth import CHALLENGE, KEY_NEEDED, Doorkeeper
 from app.web.graphql_endpoint import GraphQLEndpoint
-from app.web.health import ReadyChecks, health_router
+from app.web.health import Checks, health_router
 from app.web.http import JSON, send_bytes
 from app.web.inbound import OnPush, inbound_router
 from indexers.base import InboundFeed
@@ -39,7 +39,7 @@ def build_app(
     partners: PartnerDirectory,
     inbound: Mapping[str, InboundFeed],
     on_push: OnPush,
-    ready: ReadyChecks,
+    ready: Callable[[], Checks],
     lifespan: Lifespan | None = None,
 ) -> ASGIApp:
     """Assemble the application. Pure: nothing is opened until the server runs ``lifespan``."""
