@@ -56,7 +56,8 @@ class RefusedError(UnavailableError):
 
     def __init__(self, status: int, kind: str, detail: str) -> None:
         """Keep what was answered."""
-        retry_after_s = _RETRY_AFTER_S if status in _RETRIED else None
+        passes = status in _RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        retry_after_s = _RETRY_AFTER_S if passes else None
         super().__init__(f"Elasticsearch answered {status} {kind}: {detail}", retry_after_s)
         self.status = status
         self.kind = kind
@@ -109,7 +110,7 @@ def answering() -> Iterator[None]:
         problem = f"{type(error).__name__}: {error.message}"
         raise UnavailableError(f"Elasticsearch does not answer: {problem}", _RETRY_AFTER_S) from error
     except msgspec.DecodeError as error:
-        raise UnavailableError(f"Elasticsearch answers what cannot be read: {error}") from error
+        raise UnavailableError(f"Elasticsearch answers what cannot be read: {error}", _RETRY_AFTER_S) from error
 
 
 def _refused(status: int, body: object) -> RefusedError:
@@ -231,6 +232,8 @@ class Cluster:
             )
         if meta.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise _refused(meta.status, answer)
+        if meta.headers.get("x-elastic-product") != "Elasticsearch":  # `{}` would read as "nothing found"
+            raise UnavailableError("something answers that is not Elasticsearch", _RETRY_AFTER_S)
         found: bytes = answer
         return found
 

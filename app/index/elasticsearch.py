@@ -15,7 +15,7 @@ from app.index import _es_query, _query
 from app.index._clusters import Count, as_clusters
 from app.index._columns import Columns, Dictionaries, FactRow, merge, read_batch
 from app.index._document import Document, operator_lines, station_documents
-from app.index._es_client import Cluster, RefusedError
+from app.index._es_client import READ, Cluster, RefusedError
 from app.index._es_query import MARGIN_M, PAGE_HITS, RANKED_RADIUS_M, Query
 from app.index._es_store import Staging, Store
 from app.index._hours import is_known_open
@@ -582,26 +582,25 @@ class ElasticsearchIndex(StationIndex):
             if answer.hits.hits:
                 yield answer.hits.hits
             return
-        opened = await self._cluster.write("POST", f"/{self._store.alias}/_pit", keep_alive=_KEEP_ALIVE)
+        opened = await self._cluster.write("POST", f"/{self._store.alias}/_pit", budget=READ, keep_alive=_KEEP_ALIVE)
         name: str = opened["id"]
-        try:
-            after: msgspec.Raw | None = None
-            while True:
-                page: dict[str, Any] = request | {"pit": {"id": name, "keep_alive": _KEEP_ALIVE}}
-                if after is not None:
-                    page |= {"search_after": after, "track_total_hits": False}
-                shown = "pit_id,hits.hits.fields,hits.hits.sort"
-                answer = await self._cluster.search(None, page, _row_decoder, shown)
-                name = answer.pit_id or name
-                hits = answer.hits.hits
-                if hits:
-                    yield hits
-                if len(hits) < PAGE_HITS:
-                    return
-                after = hits[-1].sort
-        finally:
-            with suppress(UnavailableError):
-                await self._cluster.write("DELETE", "/_pit", {"id": name})
+        after: msgspec.Raw | None = None
+        while True:
+            page: dict[str, Any] = request | {"pit": {"id": name, "keep_alive": _KEEP_ALIVE}}
+            if after is not None:
+                page |= {"search_after": after, "track_total_hits": False}
+            shown = "pit_id,hits.hits.fields,hits.hits.sort"
+            answer = await self._cluster.search(None, page, _row_decoder, shown)
+            name = answer.pit_id or name
+            hits = answer.hits.hits
+            if hits:
+                yield hits
+            if len(hits) < PAGE_HITS:
+                break
+            after = hits[-1].sort
+        # Whoever gave up before, or was told to, does not wait for this: it ends by itself.
+        with suppress(UnavailableError):
+            await self._cluster.write("DELETE", "/_pit", {"id": name}, READ)
 
     async def _ask(self, request: Query, shown: str) -> _RowAnswer:
         return await self._cluster.search(self._store.alias, request, _row_decoder, shown)

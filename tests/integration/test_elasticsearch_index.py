@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from elasticsearch import Elasticsearch
@@ -15,7 +16,7 @@ from elasticsearch import Elasticsearch
 from app.errors import UnavailableError
 from app.index import _document, _es_store, elasticsearch
 from app.index._document import index_lines, text_tokens
-from app.index._es_client import RefusedError
+from app.index._es_client import READ, RefusedError
 from app.index._text import fold
 from app.index.base import ReplaceSummary, StationIndex
 from app.index.elasticsearch import ElasticsearchIndex
@@ -27,8 +28,11 @@ from app.model.geo import BoundingBox, Point, distance_m
 from app.model.search import Area, AvailabilityView, Corridor, Near, Position, Search, SearchPage, StationFilter, Where
 from app.model.station import Access, ConnectorType, Station
 from tests.builders import NOON, PlainView, build_station, build_status, random_station, random_status, scatter
+from tests.integration.redis_traffic import eventually
 from tests.servers.elasticsearch import ElasticsearchCluster
 from tests.servers.fixtures import StartElasticsearch
+from tests.servers.process import LOOPBACK
+from tests.servers.proxy import Proxy
 
 HERE = Point(lon=121.5, lat=31.2)
 EVERYWHERE = Area(box=BoundingBox(west=-180, south=-90, east=180, north=90))
@@ -489,6 +493,33 @@ async def test_a_cluster_that_is_not_there_is_unavailable(free_port: int) -> Non
     assert caught.value.retry_after_s
     await index.close()
     await index.close()
+
+
+async def test_who_stops_waiting_for_a_long_search_does_not_wait_for_its_end(
+    opened: AsyncExitStack, elasticsearch_url: str, index_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.index.elasticsearch.PAGE_HITS", 5)  # so that it reads page by page, as of one moment
+    port = httpx.URL(elasticsearch_url).port
+    assert port is not None
+    proxy = await opened.enter_async_context(Proxy(port))
+    index = await open_index(opened, [f"http://{LOOPBACK}:{proxy.port}"], index_prefix, PlainView())
+    await replace(index, [build_station(number) for number in range(12)])
+    client = opened.enter_context(Elasticsearch(elasticsearch_url))
+
+    def searches() -> int:
+        about: dict[str, Any] = client.indices.stats(index=f"{index_prefix}*", metric="search").body["_all"]
+        count: int = about["total"]["search"]["query_total"]
+        return count
+
+    before = searches()
+    proxy.delay(0.2)
+    searching = asyncio.create_task(look(index, available_now=True))
+    await eventually(lambda: asyncio.to_thread(lambda: searches() >= before + 2))
+    proxy.stall()
+    searching.cancel()
+    await asyncio.wait([searching], timeout=READ.try_s)
+    assert searching.done()
+    proxy.resume()
 
 
 async def test_a_hung_node_is_unavailable_in_time_and_answers_again_when_it_goes_on(
