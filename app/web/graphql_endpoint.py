@@ -76,7 +76,9 @@ class GraphQLEndpoint:
         ide_page: bool,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """Take what is asked, who may ask, what executes, and how long a body and the answer's making may be."""
+        """Take what is asked, who may ask, what executes, and how long a body and the answer's making may be: all but
+        the reading of the body, for which the client has BODY_DEADLINE_S of its own.
+        """
         self._services = services
         self._doorkeeper = doorkeeper
         self._engine = engine
@@ -113,13 +115,17 @@ class GraphQLEndpoint:
         method = scope["method"]
         if method not in {"GET", "POST"}:
             raise _RefusedError(405, "use POST, or GET for queries", ErrorCode.BAD_USER_INPUT, (b"allow", b"GET, POST"))
-        viewer = await self._doorkeeper.find_viewer(scope)
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._deadline_s
+        async with asyncio.timeout_at(ends_at):
+            viewer = await self._doorkeeper.find_viewer(scope)
         if viewer is None:
             raise _RefusedError(401, KEY_NEEDED, ErrorCode.UNAUTHENTICATED, CHALLENGE)
         if media_type is None:
             raise _RefusedError(406, f"Accept: answers are {' or '.join(MEDIA_TYPES)}")
+        began_to_read_at = loop.time()
         request = _read_query_string(scope) if method == "GET" else _read_json(await self._read_body(scope, receive))
-        async with asyncio.timeout(self._deadline_s):
+        async with asyncio.timeout_at(ends_at + loop.time() - began_to_read_at):
             answer = await self._execute(request, viewer, queries_only=method == "GET")
         status = 200 if answer.executed or media_type == JSON else 400
         return status, answer.body, ()

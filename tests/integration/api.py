@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from app.main import build, listen
 from app.model.availability import Availability
-from app.model.clock import ManualClock
+from app.model.clock import BEIJING, Clock, ManualClock, to_datetime
 from app.model.datum import Datum
 from app.model.feed import FeedReport, RunKind
 from app.model.geo import Point
@@ -37,6 +37,7 @@ from app.model.station import (
 from app.settings import read_settings
 from app.web.protocol import BoundedHttpProtocol
 from app.wiring import Hub, open_hub
+from indexers.feeds.cec102.crypto import decrypt_data, encrypt_data, sign_request
 from tests.builders import NOON, PARTY, build_connector, build_evse, build_operator, build_station, build_status
 
 HERE = Point(lon=121.4737, lat=31.2304)
@@ -50,7 +51,7 @@ SECRET = "operator secret!"
 VECTOR = "0123456789abcdef"
 HUB = "MAHUB0001"
 
-_PROFILES = {
+PROFILES = {
     "live": f"""
 kind = "cec102"
 title = "实时"
@@ -173,6 +174,46 @@ class Api:
         return (await self.data(RESERVE, {"input": wish}, key=key))["reserveEvse"]
 
 
+class Platform:
+    """An operator's platform that calls the hub, with the secrets of the profile "live"."""
+
+    def __init__(self, client: httpx.AsyncClient, clock: Clock, *, prefix: bytes = b"") -> None:
+        self._client = client
+        self._clock = clock
+        self._prefix = prefix
+        self._seq = 0
+        self._token = ""
+
+    async def call(self, interface: str, message: Any) -> tuple[str, Any]:
+        """Return Ret as text, and Data decrypted where there is some."""
+        self._seq += 1
+        data = encrypt_data(json.dumps(message).encode(), SECRET.encode(), VECTOR.encode())
+        timestamp = to_datetime(self._clock()).astimezone(BEIJING).strftime("%Y%m%d%H%M%S")
+        seq = f"{self._seq:04d}"
+        sig = sign_request(SECRET.encode(), PARTY, data, timestamp, seq)
+        envelope = {"OperatorID": PARTY, "Data": data, "TimeStamp": timestamp, "Seq": seq, "Sig": sig}
+        response = await self._client.post(
+            f"/evcs/v1/{interface}",
+            content=self._prefix + json.dumps(envelope).encode(),
+            headers={"authorization": f"Bearer {self._token}".strip(), "content-type": "application/json"},
+        )
+        assert response.status_code == 200
+        answer = response.json()
+        plain = decrypt_data(answer["Data"], SECRET.encode(), VECTOR.encode()) if answer["Data"] else b"null"
+        return str(answer["Ret"]), json.loads(plain)
+
+    async def login(self) -> None:
+        ret, data = await self.call("query_token", {"OperatorID": PARTY, "OperatorSecret": SECRET})
+        assert (ret, data["SuccStat"]) == ("0", 0)
+        self._token = data["AccessToken"]
+
+    async def push(self, *statuses: tuple[str, int]) -> None:
+        """Send one status as an object, several as a list."""
+        infos = [{"ConnectorID": connector, "Status": status} for connector, status in statuses]
+        message = {"ConnectorStatusInfo": infos[0] if len(infos) == 1 else infos}
+        assert await self.call("notification_stationStatus", message) == ("0", {"Status": 0})
+
+
 RESERVE = """
 mutation Reserve($input: ReserveEvseInput!) {
   reserveEvse(input: $input) {
@@ -186,16 +227,16 @@ mutation Reserve($input: ReserveEvseInput!) {
 
 @asynccontextmanager
 async def open_api(folder: Path, **environment: str) -> AsyncIterator[Api]:
-    """Open a hub over the data in a folder, with the feeds of _PROFILES, and a client in the same process."""
+    """Open a hub over the data in a folder, with the feeds of PROFILES, and a client in the same process."""
     profiles = folder / "profiles"
     profiles.mkdir(exist_ok=True)
-    for name, profile in _PROFILES.items():
+    for name, profile in PROFILES.items():
         (profiles / f"{name}.toml").write_text(profile, encoding="utf-8")
     settings = read_settings(
         {
             "CHARGEGRAPH_DATA_DIR": str(folder / "data"),
             "CHARGEGRAPH_PROFILES_DIR": str(profiles),
-            "CHARGEGRAPH_FEEDS": ",".join(_PROFILES),
+            "CHARGEGRAPH_FEEDS": ",".join(PROFILES),
             **environment,
         }
     )

@@ -12,10 +12,11 @@ import pytest
 
 from app.main import build
 from app.model.availability import Availability
-from app.model.clock import BEIJING, to_datetime
 from app.model.feed import RunKind
+from app.model.partner import Partner
 from app.model.reservation import MAX_HOLD_S, Guarantee, Outcome
 from app.model.station import Presence
+from app.partners.embedded import EmbeddedPartners
 from app.reservations.base import Command
 from app.reservations.embedded import EmbeddedReservations
 from app.services.booking import Booking
@@ -24,15 +25,13 @@ from app.services.station_search import StationSearch
 from app.web.auth import Doorkeeper
 from app.web.graphql_endpoint import GraphQLEndpoint
 from app.wiring import Hub
-from indexers.feeds.cec102.crypto import decrypt_data, encrypt_data, sign_request
 from schema.engine import Engine
-from tests.builders import PARTY, build_evse, build_station
+from tests.builders import build_evse, build_station
 from tests.integration.api import (
     NAMES,
     RESERVE,
-    SECRET,
-    VECTOR,
     Api,
+    Platform,
     evse_id,
     furnish,
     open_api,
@@ -313,6 +312,24 @@ async def test_without_the_keys_nobody_is_let_in(api):
     await api.hub.partners.open()
 
 
+class SilentPartners(EmbeddedPartners):
+    """Never says whose key it is."""
+
+    async def find_partner(self, key_text: str) -> Partner | None:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_nobody_waits_for_a_key_longer_than_for_an_answer(api, tmp_path):
+    services = api.hub.services
+    doorkeeper = Doorkeeper(SilentPartners(tmp_path / "silent.sqlite", api.clock), services.feeds)
+    app = GraphQLEndpoint(services, doorkeeper, Engine(), max_body_bytes=10_000, ide_page=False, deadline_s=0.05)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://hub") as client:
+        late = await client.post("/graphql", json={"query": FREE}, headers={"x-api-key": await api.key()})
+    assert late.status_code == 503
+    assert late.json()["errors"][0]["extensions"] == {"code": "UNAVAILABLE", "retryAfterS": 1.0}
+
+
 class SlowReservations(EmbeddedReservations):
     """Grants at once, and says so when it is let."""
 
@@ -359,44 +376,16 @@ async def test_a_grant_that_came_too_late_to_be_told_is_shown_and_can_be_asked_f
 # ------------------------------------------------------------------------------------------------------- pushes
 
 
-class Operator:
-    """An operator's platform that calls the hub, with the secrets of the profile "live"."""
+class Operator(Platform):
+    """An operator whose pushes come a second after one another."""
 
     def __init__(self, api: Api, *, prefix: bytes = b"") -> None:
-        self._api = api
-        self._prefix = prefix
-        self._seq = 0
-        self._token = ""
-
-    async def call(self, interface: str, message: Any) -> tuple[str, Any]:
-        """Return Ret as text, and Data decrypted where there is some."""
-        self._seq += 1
-        data = encrypt_data(json.dumps(message).encode(), SECRET.encode(), VECTOR.encode())
-        timestamp = to_datetime(self._api.clock()).astimezone(BEIJING).strftime("%Y%m%d%H%M%S")
-        seq = f"{self._seq:04d}"
-        sig = sign_request(SECRET.encode(), PARTY, data, timestamp, seq)
-        envelope = {"OperatorID": PARTY, "Data": data, "TimeStamp": timestamp, "Seq": seq, "Sig": sig}
-        response = await self._api.client.post(
-            f"/evcs/v1/{interface}",
-            content=self._prefix + json.dumps(envelope).encode(),
-            headers={"authorization": f"Bearer {self._token}", "content-type": "application/json"},
-        )
-        assert response.status_code == 200
-        answer = response.json()
-        plain = decrypt_data(answer["Data"], SECRET.encode(), VECTOR.encode()) if answer["Data"] else b"null"
-        return str(answer["Ret"]), json.loads(plain)
-
-    async def login(self) -> None:
-        ret, data = await self.call("query_token", {"OperatorID": PARTY, "OperatorSecret": SECRET})
-        assert (ret, data["SuccStat"]) == ("0", 0)
-        self._token = data["AccessToken"]
+        super().__init__(api.client, api.clock, prefix=prefix)
+        self._advance = api.clock.advance
 
     async def push(self, *statuses: tuple[str, int]) -> None:
-        """Send one status as an object, several as a list."""
-        self._api.clock.advance(1)
-        infos = [{"ConnectorID": connector, "Status": status} for connector, status in statuses]
-        message = {"ConnectorStatusInfo": infos[0] if len(infos) == 1 else infos}
-        assert await self.call("notification_stationStatus", message) == ("0", {"Status": 0})
+        self._advance(1)
+        await super().push(*statuses)
 
 
 @pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf"])
