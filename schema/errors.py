@@ -13,6 +13,7 @@ from typing import Any
 from graphql import ArgumentNode, DocumentNode, GraphQLError, Node, ObjectFieldNode, print_ast
 
 from app.errors import InvalidInputError, NotAllowedError, UnavailableError
+from app.logs import Seldom
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_ERRORS = 20
@@ -22,6 +23,7 @@ _PLACE = re.compile(r"(?:Variable '\$|Argument ')([^']{1,200})'(?: has invalid(?
 _REQUIRED = re.compile(r"Argument '[^']*\((\w+):\)' of type '[^']*' is required")
 
 logger = logging.getLogger("chargegraph.schema")
+logger.addFilter(Seldom())
 
 
 class ErrorCode(Enum):

@@ -14,6 +14,7 @@ import msgspec
 
 from app.errors import UnavailableError
 from app.live.base import LiveBoard
+from app.logs import Seldom
 from app.model.availability import Availability
 from app.model.clock import Instant
 from app.model.partner import Scope
@@ -33,6 +34,7 @@ from app.services.station_search import StationSearch
 from app.services.viewer import Viewer
 
 logger = logging.getLogger("chargegraph.booking")
+logger.addFilter(Seldom())
 
 
 class Booking:

@@ -7,6 +7,8 @@ from typing import TypeAlias
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from app.errors import UnavailableError
+from app.logs import Seldom
 from app.web.http import JSON, BodyTooLargeError, BodyTooSlowError, ClientGoneError, read_body
 from indexers.base import InboundFeed, StatusBatch
 
@@ -15,11 +17,13 @@ OnPush: TypeAlias = Callable[[str, StatusBatch], Awaitable[None]]
 
 ENVELOPE_INVALID = 4003
 SYSTEM_ERROR = 500
+NOT_TAKEN = "not taken; send it again later"
 MAX_INTERFACE_CHARACTERS = 100
 _OPERATOR_ID = "operatorid"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 logger = logging.getLogger("chargegraph.inbound")
+logger.addFilter(Seldom())
 
 
 def inbound_router(path: str, feeds: Mapping[str, InboundFeed], on_push: OnPush, max_body_bytes: int) -> APIRouter:
@@ -43,9 +47,12 @@ def inbound_router(path: str, feeds: Mapping[str, InboundFeed], on_push: OnPush,
             reply = await feed.answer(interface, body, request.headers.get("authorization"))
             if reply.batch is not None:
                 await on_push(feed.feed, reply.batch)
+        except UnavailableError as absent:
+            logger.warning("a call of %s was not answered: %s", feed.feed, absent)
+            return _refusal(SYSTEM_ERROR, NOT_TAKEN)
         except Exception:
             logger.exception("a call of %s was not answered", feed.feed)
-            return _refusal(SYSTEM_ERROR, "not taken; send it again later")
+            return _refusal(SYSTEM_ERROR, NOT_TAKEN)
         return Response(reply.body, status_code=reply.http_status, media_type=f"{JSON}; charset=utf-8")
 
     return router
