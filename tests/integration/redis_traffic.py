@@ -97,9 +97,9 @@ class Traffic:
                     return called, None, math.inf
                 await asyncio.sleep(_REPEAT_S)
 
-    async def goes_on(self) -> None:
-        """Return after a good many more grants."""
-        enough = len(self.granted) + _MANY
+    async def goes_on(self, more: int = _MANY) -> None:
+        """Return after so many more grants."""
+        enough = len(self.granted) + more
         await eventually(lambda: len(self.granted) >= enough, within_s=60)
 
     def is_linearizable(self) -> bool:

@@ -94,6 +94,13 @@ def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def index_prefix(elasticsearch_url: str) -> Iterator[str]:
     """What the names of a test's indices and aliases begin with. They are deleted when it ends."""
+    with own_prefix(elasticsearch_url) as prefix:
+        yield prefix
+
+
+@contextlib.contextmanager
+def own_prefix(elasticsearch_url: str) -> Iterator[str]:
+    """What the names of indices begin with that are deleted when the block ends."""
     prefix = f"test-{uuid.uuid4().hex}"
     yield prefix
     with Elasticsearch(elasticsearch_url, request_timeout=30) as client:

@@ -1,11 +1,16 @@
 """A TCP proxy on 127.0.0.1 that fails as networks do, for tests between us and a server."""
 
 import asyncio
+import re
 import socket
 import struct
-from typing import Self
+from collections.abc import Awaitable, Callable
+from typing import Self, TypeAlias
 
 from tests.servers.process import LOOPBACK, free_port
+
+StandIn: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""Talks to a client in the server's place, until one of them is tired of it."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CHUNK = 65_536
@@ -23,6 +28,7 @@ class Proxy:
         self._delay_s = 0.0
         self._requests_pass = asyncio.Event()
         self._answers_pass = asyncio.Event()
+        self._stand_in: StandIn | None = None
         self._listening: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -60,9 +66,17 @@ class Proxy:
         """Let every piece of data wait, in each direction."""
         self._delay_s = seconds
 
+    def replace(self, stand_in: StandIn) -> None:
+        """Reset every connection, and let somebody else answer the new ones: a server that is not itself."""
+        self._stand_in = stand_in
+        self.cut()
+
     def resume(self) -> None:
         """Pass on again, without delay, what was held back included."""
         self._delay_s = 0.0
+        if self._stand_in is not None:
+            self._stand_in = None
+            self.cut()
         self._requests_pass.set()
         self._answers_pass.set()
         if self._listening is None:
@@ -75,9 +89,11 @@ class Proxy:
             client, _ = listening.accept()
         except OSError:  # it went away while it waited
             return
-        connection = asyncio.create_task(self._connect(client))
+        talk = self._connect(client) if self._stand_in is None else _let_talk(self._stand_in, client)
+        connection = asyncio.create_task(talk)
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
+        connection.add_done_callback(lambda _: client.close())  # also of one that was cut before it began
 
     async def _connect(self, client: socket.socket) -> None:
         server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -109,3 +125,54 @@ class Proxy:
                 sink.shutdown(socket.SHUT_WR)
                 return
             await loop.sock_sendall(sink, data)
+
+
+async def _let_talk(stand_in: StandIn, client: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=client)
+    try:
+        await stand_in(reader, writer)
+    except (EOFError, OSError):
+        pass  # the client has heard enough
+    finally:
+        writer.transport.abort()
+
+
+def answering_http(status: int, body: bytes, *headers: str) -> StandIn:
+    """Answer every request alike."""
+    lines = (f"HTTP/1.1 {status} As Told", "content-type: application/json", f"content-length: {len(body)}", *headers)
+    answer = "".join(f"{line}\r\n" for line in (*lines, "")).encode() + body
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            stated = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+            await reader.readexactly(int(stated[1]) if stated else 0)
+            writer.write(answer)
+
+    return talk
+
+
+def answering_redis(answer: bytes) -> StandIn:
+    """Answer every command alike."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            for _ in range(int((await reader.readuntil(b"\r\n"))[1:])):
+                size = int((await reader.readuntil(b"\r\n"))[1:])
+                await reader.readexactly(size + 2)
+            writer.write(answer)
+
+    return talk
+
+
+def speaking(text: bytes) -> StandIn:
+    """Say something whatever is asked, and hang up."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(_CHUNK)
+        writer.write(text)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    return talk

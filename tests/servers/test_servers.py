@@ -12,14 +12,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis.asyncio
 from elasticsearch import ConnectionTimeout, Elasticsearch, NotFoundError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from tests.servers.elasticsearch import ElasticsearchCluster, _make, find_java, installation
 from tests.servers.fixtures import StartElasticsearch, StartRedis, had_or_skipped
 from tests.servers.process import LOOPBACK, ServerFailedError, ServerMissingError, is_open
-from tests.servers.proxy import Proxy
+from tests.servers.proxy import Proxy, answering_http, answering_redis, speaking
 from tests.servers.redis import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -404,6 +407,32 @@ async def test_a_delay_holds_each_direction_up(echo_port: int) -> None:
         assert await echoed(streams) == b"hello\n"
         assert time.perf_counter() - started >= 0.2
         streams[1].close()
+
+
+async def test_somebody_else_answers_in_the_servers_place_until_the_proxy_resumes(echo_port: int) -> None:
+    async with Proxy(echo_port) as proxy:
+        reader, writer = await connect(proxy.port)
+        assert await echoed((reader, writer)) == b"hello\n"
+        proxy.replace(speaking(b"who?"))
+        with pytest.raises(ConnectionResetError):
+            await reader.readline()
+        writer.close()
+        reader, writer = await connect(proxy.port)
+        writer.write(b"hello\n")
+        assert await reader.read() == b"who?"
+        writer.close()
+        proxy.replace(answering_http(503, b"[]"))
+        async with httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{proxy.port}") as client:
+            answers = [await client.post("/", content=b"x" * size) for size in (0, 100_000)]
+        assert [(answer.status_code, answer.json()) for answer in answers] == [(503, [])] * 2
+        proxy.replace(answering_redis(b"-LOADING\r\n"))
+        async with redis.asyncio.Redis(port=proxy.port, retry=Retry(NoBackoff(), 0)) as client_of_redis:
+            with pytest.raises(redis.BusyLoadingError):
+                await client_of_redis.ping()
+        proxy.resume()
+        again = await connect(proxy.port)
+        assert await echoed(again) == b"hello\n"
+        again[1].close()
 
 
 async def test_the_proxy_resets_who_comes_when_its_target_is_down(start_redis: StartRedis) -> None:
