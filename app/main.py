@@ -42,7 +42,7 @@ def readiness(hub: Hub) -> Checks:
     return {
         "index": hub.ports.index.count_stations(),
         "live": hub.ports.board.flush(),
-        "reservations": hub.services.booking.now(),
+        "reservations": hub.services.booking.check(),
         "partners": hub.partners.list_keys(),
     }
 

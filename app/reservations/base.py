@@ -46,6 +46,12 @@ class ReservationStore(ABC):
         """Release files and connections."""
 
     @abstractmethod
+    async def check(self) -> None:
+        """Return when the store answers and, once ``follow`` was called, tells what other processes do. Raises
+        UnavailableError.
+        """
+
+    @abstractmethod
     async def now(self) -> Instant:
         """Return the store's clock."""
 

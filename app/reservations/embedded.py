@@ -105,6 +105,10 @@ class EmbeddedReservations(ReservationStore):
         """Finish what was asked for and close the file."""
         await self._database.close()
 
+    async def check(self) -> None:
+        """Return when the file can be read. Raises UnavailableError."""
+        await self.now()
+
     async def now(self) -> Instant:
         """Return the store's clock."""
         return await self._database.read(self._tick)

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from app.errors import UnavailableError
 from app.model.clock import Clock, Instant
 from app.model.reservation import (
     LIVE_STATES,
@@ -121,6 +122,12 @@ class RedisReservations(ReservationStore):
             await self._follower.close()
             self._follower = None
         await self._redis.close()
+
+    async def check(self) -> None:
+        """Return when the server answers and its changes are followed. Raises UnavailableError."""
+        await self.now()
+        if self._follower is not None and self._follower.lost is not None:
+            raise UnavailableError(self._follower.lost)
 
     async def now(self) -> Instant:
         """Return the server's clock."""

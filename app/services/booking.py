@@ -54,6 +54,10 @@ class Booking:
         await self._store.follow(self._show_all)
         return len(self._latest)
 
+    async def check(self) -> None:
+        """Return when holds can be taken, and those of other processes are shown. Raises UnavailableError."""
+        await self._store.check()
+
     async def now(self) -> Instant:
         """Return the store's clock, against which ``expires_at`` counts."""
         return await self._store.now()

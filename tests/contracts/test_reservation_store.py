@@ -99,6 +99,7 @@ async def test_a_grant_says_what_was_granted(store: ReservationStore, clock: Man
     assert await store.find_reservation("nav", reservation.id) == reservation
     assert await store.list_live() == [reservation]
     assert await store.now() == clock()
+    await store.check()
 
 
 async def test_a_held_evse_is_refused_to_everyone(store: ReservationStore) -> None:

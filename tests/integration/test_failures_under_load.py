@@ -478,7 +478,7 @@ async def serving(repository: Path, environment: dict[str, str], log: Path) -> A
         yield found[0]
         process.terminate()
         async with asyncio.timeout(SLACK_S + DEADLINE_S):
-            assert await process.wait() == 0
+            assert await process.wait() == 0, (await asyncio.to_thread(log.read_text, "utf-8"))[-1_000:]
     finally:
         with suppress(ProcessLookupError):
             process.kill()

@@ -141,6 +141,26 @@ async def test_one_who_was_cut_off_hears_of_all_that_he_missed(
         assert (await away.booking.reserve(viewer("bob"), THIRD, 600, "b1")).reservation is not None
 
 
+async def test_one_who_does_not_understand_what_others_do_says_so(
+    tmp_path: Path, redis_url: str, redis_server: RedisServer
+) -> None:
+    async with opened(tmp_path, redis_url) as hub:
+        await hub.booking.check()
+        with redis_server.client() as client:
+            client.xadd("chargegraph:{reservations}:changes", {"reservation": "of a later version"}, id="1-0")
+
+        async def is_lost() -> bool:
+            try:
+                await hub.booking.check()
+            except UnavailableError as error:
+                return "cannot read" in str(error)
+            return False
+
+        await eventually(is_lost)
+        await hub.hold(FIRST)  # the server decides, and it is well
+        assert hub.holder(FIRST) == "alice"
+
+
 async def test_a_stream_that_was_cut_off_before_one_came_back_is_loaded_anew(
     tmp_path: Path, redis_url: str, redis_server: RedisServer
 ) -> None:
