@@ -147,8 +147,9 @@ class Link:
 
     async def is_stale(self) -> bool:
         """Tell whether the server closed the connection while nobody used it."""
+        writer = self._connection._writer  # noqa: SLF001 (redis-py sees an orderly end, and no reset)
         try:
-            return not self._connection.is_connected or await self._connection.can_read()
+            return writer is None or writer.is_closing() or await self._connection.can_read()
         except (RedisError, OSError):
             return True
 

@@ -213,6 +213,17 @@ async def test_while_the_network_is_stalled_everyone_hears_so_in_time(
         await granted(store)
 
 
+async def test_a_connection_that_was_reset_while_nobody_used_it_is_not_used(
+    redis_url: str, redis_server: RedisServer
+) -> None:
+    async with Proxy(redis_server.port) as proxy, opened(through(proxy)) as store:
+        link = store._redis._link
+        assert link is not None and not await link.is_stale()
+        proxy.cut()
+        await eventually(link.is_stale)
+        assert await store.now()
+
+
 async def test_a_slow_server_has_one_deadline_for_all_that_a_question_needs(
     redis_url: str, redis_server: RedisServer
 ) -> None:
