@@ -58,8 +58,7 @@ class Runner:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for intake in self._intakes.values():
-            await intake.save()
+        await self._save_intakes()
 
     async def take_push(self, feed: str, batch: StatusBatch) -> None:
         """Take what an operator pushed."""
@@ -68,11 +67,14 @@ class Runner:
     async def _save_push_reports(self) -> None:
         while True:
             await asyncio.sleep(PUSH_REPORT_EVERY_S)
-            for feed, intake in self._intakes.items():
-                try:
-                    await intake.save()
-                except ChargegraphError as error:
-                    logger.warning("feed %s: the report of its pushes was not saved: %s", feed, error)
+            await self._save_intakes()
+
+    async def _save_intakes(self) -> None:
+        for feed, intake in self._intakes.items():
+            try:
+                await intake.save()
+            except ChargegraphError as error:
+                logger.warning("feed %s: the report of its pushes was not saved: %s", feed, error)
 
     async def _take_turns(self, feed: Feed) -> None:
         """Keep the feed fresh while this process is the one that may; stand by while another does."""
