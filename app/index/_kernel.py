@@ -165,9 +165,10 @@ def gather(
             for place in range(begin, left):
                 station, before = stations[place], taken
                 for row in range(row_start[station], row_start[station + 1]):
-                    slots[taken] = row_slot[row]
-                    owner[taken] = found
-                    taken += kinds[row_kind[row]] & (row_power_w[row] >= min_power_w)
+                    if row_power_w[row] >= min_power_w and kinds[row_kind[row]]:
+                        slots[taken] = row_slot[row]
+                        owner[taken] = found
+                        taken += 1
                 stations[found] = station
                 measures[found] = measures[place]
                 found += taken > before
