@@ -15,8 +15,10 @@ from app.model.geo import EARTH_RADIUS_M, FloatArray
 from app.model.route import Route, Stretches
 from app.model.search import BoolArray, Corridor
 
-_SHORTEST_M: Final = 2_000.0
+_SHORTEST_M: Final = 500.0
+_SHORT_M: Final = 2_000.0
 _LONGEST_M: Final = 5_000.0
+_LEGS: Final = 16
 _MARGIN_DEGREES: Final = 1e-6
 _SLACK_M: Final = 1.0
 """More than a chord of the lengths here is shorter than its arc."""
@@ -35,7 +37,7 @@ class Trail:
         self._columns = columns
         self._route = Route(corridor.line)
         self._width_m = corridor.width_m
-        self._stretches = self._route.stretches(min(max(corridor.width_m, _SHORTEST_M), _LONGEST_M))
+        self._stretches = self._route.stretches(_stretch_m(self._route, corridor.width_m))
         stretch, cells = _cells_about(self._stretches, corridor.width_m)
         united = _united(cells)
         spans = columns.cell.searchsorted(united)
@@ -78,7 +80,8 @@ class Trail:
         for part in _parts(self._count):
             of, step = _expanded(self._count[part])
             place, stretch = self._place[part][of] + step, self._stretch[part][of]
-            away = stations[:, place] - middles[:, stretch]
+            # `take` is several times faster than an index over two axes.
+            away = stations.take(place, axis=1) - middles.take(stretch, axis=1)
             away *= away
             middle_m = np.sqrt(away[0] + away[1] + away[2]) * EARTH_RADIUS_M
             np.minimum.at(nearest, place, middle_m + _SLACK_M)  # the middle is a point of the route
@@ -99,10 +102,15 @@ class Trail:
         off, along = np.empty(len(places)), np.empty(len(places))
         for part in _parts(legs):
             of, step = _expanded(legs[part])
-            points = stations[:, places[part][of]]
+            points = stations.take(places[part][of], axis=1)
             off[part], along[part] = self._route.passages(points, first[part][of] + step, np.flatnonzero(step == 0))
         inside = off <= self._width_m
         return places[inside], along[inside], off[inside]
+
+
+def _stretch_m(route: Route, width_m: float) -> float:
+    """Return how long stretches are: about as the corridor is wide, but shorter where they had many legs to measure."""
+    return min(max(_LEGS * route.mean_leg_m, _SHORTEST_M), max(width_m, _SHORT_M), _LONGEST_M)
 
 
 def _cells_about(stretches: Stretches, width_m: float) -> tuple[LongArray, npt.NDArray[np.int32]]:

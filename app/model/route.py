@@ -62,6 +62,11 @@ class Route:
         """Return how long it is."""
         return float(self._passed_m[-1])
 
+    @property
+    def mean_leg_m(self) -> float:
+        """Return how long a leg is on average."""
+        return self.length_m / max(1, len(self._passed_m) - 1)
+
     def stretches(self, at_most_m: float, count: int | None = None) -> Stretches:
         """Cut the route into parts of at most so many metres, but into no more than ``count``."""
         needed = max(1, math.ceil(self.length_m / at_most_m))
@@ -79,12 +84,13 @@ class Route:
         must be all that may be the nearest one, and that behind it. Both figures are rounded to the millimetre, as
         distances are everywhere. Meant for points that are not farther off than some hundred kilometres.
         """
-        away = points - self._start[:, legs]
+        # `take` is several times faster than an index over two axes.
+        away = points - self._start.take(legs, axis=1)
         squared = _dot(away, away)
-        ahead, upwards = _dot(away, self._ahead[:, legs]), 1.0 - squared / 2.0
+        ahead, upwards = _dot(away, self._ahead.take(legs, axis=1)), 1.0 - squared / 2.0
         # Where the end of a leg is the nearest point of it, the leg behind begins there.
-        beside = np.flatnonzero((ahead > 0.0) & (ahead * self._cosine[legs] < upwards * self._sine[legs]))
-        sine = _dot(away[:, beside], self._aside[:, legs[beside]]) ** 2
+        beside = np.flatnonzero((ahead > 0.0) & (ahead * self._cosine.take(legs) < upwards * self._sine.take(legs)))
+        sine = _dot(away.take(beside, axis=1), self._aside.take(legs[beside], axis=1)) ** 2
         squared[beside] = sine + sine * sine / 4.0  # the chord of that arc
         limit = (np.sqrt(np.minimum.reduceat(squared, runs)) + _TIE) ** 2
         counts = np.diff(runs, append=len(legs))

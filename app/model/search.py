@@ -69,9 +69,10 @@ class Area(msgspec.Struct, frozen=True, kw_only=True):
 class Corridor(msgspec.Struct, frozen=True, kw_only=True):
     """Stations at most ``width_m`` (inclusive) off a route, in the order in which one passes them, ties by id.
 
-    ``line`` holds at least two vertices as (lon, lat) in WGS-84; a segment is the shorter great-circle arc between two
-    of them (``app.model.route``). A station is passed at the point of the route that is nearest to it, at the first of
-    them where several are; one before the start or behind the end is passed there.
+    ``line`` holds at least two vertices as (lon, lat) in WGS-84 and is at most ``MAX_ROUTE_M`` long; a leg of it is
+    the shorter great-circle arc between two of them (``app.model.route``). A station is passed at the point of the
+    route that is nearest to it, at the first of them where several are; one before the start or behind the end is
+    passed there.
     """
 
     line: tuple[tuple[float, float], ...]
