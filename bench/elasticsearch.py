@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -33,7 +34,7 @@ from app.index._es_client import Cluster, pumped
 from app.index.elasticsearch import ElasticsearchIndex
 from app.model.clock import Instant
 from app.model.datum import Datum
-from app.model.search import BoolArray, KeyArray, Near, Search, SlotArray, StationFilter
+from app.model.search import BoolArray, KeyArray, Near, Search, SearchPage, SlotArray, StationFilter
 from app.model.station import ConnectorType, Station
 from indexers.feeds.cec102.mapping import Mapper, Notes
 from indexers.sandbox.dialects import DIALECTS
@@ -46,6 +47,7 @@ POINTS = 400
 AT_ONCE = 16
 PAGE = 20
 PAGE_OF_A_FEED = 100
+VEHICLES = 100
 SEEN_AT = EPOCH + 1_000_000.0
 WANTED = StationFilter(connector_types=frozenset({ConnectorType.GBT_DC}), min_power_w=120_000)
 
@@ -222,6 +224,7 @@ async def measure(url: str, count: int, rounds: int, folder: Path) -> None:
             print(f"adapter, as {len(feeds)} statements      {await adapter(index, node, feeds)}")
             node.indices.forcemerge(index=f"{PREFIX}-stations", max_num_segments=1)
             await measure_searches(index, url, feeds, rounds, folder)
+            await measure_batches(index, feeds, rounds)
         finally:
             await index.close()
 
@@ -256,6 +259,36 @@ async def measure_searches(
                 load = max(load, await asyncio.to_thread(by_wrk, url, asked, folder, 4.0) or 0.0)
         beside = f"; wrk {load:6.0f}/s, ratio {rate / load:.2f}" if load else ""
         print(f"{name:38} {np.mean(totals):7.1f} found: {cpu_ms:.2f} ms CPU a search, {rate:6.0f}/s{beside}")
+
+
+async def measure_batches(index: ElasticsearchIndex, feeds: dict[str, list[Station]], rounds: int) -> None:
+    """A hundred vehicles asked for in one batch, and in searches of their own, turn and turn about."""
+
+    async def hydrate(pages: Sequence[SearchPage]) -> None:
+        assert None not in await index.find_stations([hit.station_id for page in pages for hit in page.hits])
+
+    async def alone(search: Search) -> None:
+        await hydrate([await index.search(search)])
+
+    print(f"{VEHICLES} vehicles, 5 stations each within 5 km; best of {rounds} rounds")
+    for name, wanted in {
+        "DC of 120 kW and more": WANTED,
+        "… and free now": msgspec.structs.replace(WANTED, available_now=True),
+    }.items():
+        asked = [msgspec.structs.replace(one, first=5) for one in searches(feeds, 5_000.0, wanted)[:VEHICLES]]
+        best = {"batch": (inf, inf), "searches": (inf, inf)}
+        await hydrate(await index.search_many(asked))
+        for _ in range(rounds):
+            for way in best:
+                wall, cpu = time.perf_counter(), time.process_time()
+                if way == "batch":
+                    await hydrate(await index.search_many(asked))
+                else:
+                    await run_all(alone, asked)
+                took = (time.process_time() - cpu) * 1_000, (time.perf_counter() - wall) * 1_000
+                best[way] = min(best[way][0], took[0]), min(best[way][1], took[1])
+        shown = "; ".join(f"as {way} {cpu:.1f} ms CPU, {wall:.0f} ms" for way, (cpu, wall) in best.items())
+        print(f"{name:38} {shown}; CPU ratio {best['searches'][0] / best['batch'][0]:.1f}")
 
 
 def main() -> None:

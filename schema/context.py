@@ -19,6 +19,9 @@ from app.services.viewer import Viewer
 MAX_STATIONS_A_REQUEST = 200
 """How many stations, Evses, operators and reservations the fields of one request may ask for, all together."""
 
+MAX_STATIONS_A_BATCH = 500
+"""How many stations the batches of one request may ask for, all together: a hundred vehicles, five stations each."""
+
 
 class Context:
     """One request. Made anew for each, never shared."""
@@ -28,6 +31,7 @@ class Context:
         self.services = services
         self.viewer = viewer
         self._allowance = MAX_STATIONS_A_REQUEST
+        self._batch_allowance = MAX_STATIONS_A_BATCH
         self._operators: Mapping[str, Operator] | None = None
 
     # No caching: a mutation may have changed an Evse since it was looked up for the field before.
@@ -47,6 +51,13 @@ class Context:
         self._allowance -= things
         if self._allowance < 0:
             problem = f"the fields of one request may ask for {MAX_STATIONS_A_REQUEST} things all together"
+            raise InvalidInputError(field, problem)
+
+    def charge_batch(self, field: str, things: int) -> None:
+        """Take ``things`` from what batches may ask for. Raises InvalidInputError that names the argument."""
+        self._batch_allowance -= things
+        if self._batch_allowance < 0:
+            problem = f"the batches of one request may ask for {MAX_STATIONS_A_BATCH} stations all together"
             raise InvalidInputError(field, problem)
 
     async def operators(self) -> Mapping[str, Operator]:

@@ -16,11 +16,21 @@ from schema.operator import OperatorQuery
 from schema.reservation import ReservationMutation, ReservationQuery
 from schema.scalars import SCALARS
 from schema.station import StationQuery
+from schema.station_batch import StationBatchQuery
 from schema.station_route import StationRouteQuery
 
 
 @strawberry.type(description="What may be asked.")
-class Query(StationQuery, StationRouteQuery, ClusterQuery, EvseQuery, OperatorQuery, FeedQuery, ReservationQuery):
+class Query(
+    StationQuery,
+    StationBatchQuery,
+    StationRouteQuery,
+    ClusterQuery,
+    EvseQuery,
+    OperatorQuery,
+    FeedQuery,
+    ReservationQuery,
+):
     """All queries."""
 
 

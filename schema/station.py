@@ -301,7 +301,7 @@ class Station(Fragmented):
         return [None if seen is None else cls(sighting=seen, context=context) for seen in sightings]
 
 
-class _Paging:
+class Paging:
     """The search that a page belongs to; what its cursors are made of."""
 
     def __init__(self, where: Where, wanted: StationFilter) -> None:
@@ -309,9 +309,11 @@ class _Paging:
 
     @cached_property
     def digest(self) -> str:
+        """What tells this search from others in its cursors."""
         return digest_of(type(self._search[0]).__name__, *self._search)
 
     def cursor(self, found: Found) -> str:
+        """Return the cursor of a hit."""
         order = found.distance_m if found.along_m is None else found.along_m
         return write_cursor(self.digest, order or 0.0, found.sighting.station.id)
 
@@ -321,7 +323,7 @@ class StationEdge:
     """Relay's edge."""
 
     found: strawberry.Private[Found]
-    paging: strawberry.Private[_Paging]
+    paging: strawberry.Private[Paging]
 
     node: Station = strawberry.field(description="The station.")
     distance_m: float | None = shown(
@@ -345,7 +347,7 @@ class StationConnection:
     """Relay's connection."""
 
     page: strawberry.Private[FoundPage]
-    paging: strawberry.Private[_Paging]
+    paging: strawberry.Private[Paging]
     after: strawberry.Private[str | None]
 
     edges: list[StationEdge] = strawberry.field(description="The stations of this page, in order.")
@@ -422,9 +424,7 @@ class StationQuery:
     ) -> StationConnection:
         """Search round a point."""
         center = geometry.read_position("near", near.lon, near.lat, datum)
-        if not math.isfinite(radius_m) or not 0 < radius_m <= MAX_RADIUS_M:
-            raise InvalidInputError("radiusM", f"{radius_m} is not more than 0 and at most {MAX_RADIUS_M:g} metres")
-        where = Near(center=center, radius_m=radius_m)
+        where = Near(center=center, radius_m=read_radius(radius_m))
         return await search_stations(info.context, where, wanted, first, after)
 
     @strawberry.field(description="Stations in a box or inside polygons, edges included, ordered by id.")
@@ -464,17 +464,29 @@ async def search_stations(
     """Answer a page of a search."""
     size = page_size(first)
     checked = read_filter(wanted)
-    paging = _Paging(where, checked)
+    paging = Paging(where, checked)
     cursor = None if after is None else read_cursor(after, paging.digest)
     context.charge("first", size)
     position = None if cursor is None else Position(cursor.key, cursor.id)
     page = await context.services.search.search(context.viewer, where, checked, size, position)
+    return await connection_of(page, paging, after, context)
+
+
+async def connection_of(page: FoundPage, paging: Paging, after: str | None, context: Context) -> StationConnection:
+    """Show a page of a search, which began at the cursor ``after``."""
     stations = await Station.of([found.sighting for found in page.found], context)
     edges = [
         StationEdge(found=found, paging=paging, node=station)
         for found, station in zip(page.found, stations, strict=True)
     ]
     return StationConnection(page=page, paging=paging, after=after, edges=edges)
+
+
+def read_radius(radius_m: float) -> float:
+    """Return a radius, checked. Raises InvalidInputError."""
+    if not math.isfinite(radius_m) or not 0 < radius_m <= MAX_RADIUS_M:
+        raise InvalidInputError("radiusM", f"{radius_m} is not more than 0 and at most {MAX_RADIUS_M:g} metres")
+    return radius_m
 
 
 def in_one_line(address: model.Address) -> str | None:

@@ -5,7 +5,7 @@ name that Elasticsearch gives to the problem, for those who know an answer to it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
@@ -18,6 +18,7 @@ import msgspec
 from elasticsearch import AsyncElasticsearch
 
 from app.errors import UnavailableError
+from app.index._es_sharing import Sharing, Told
 
 _T = TypeVar("_T")
 
@@ -32,6 +33,8 @@ class Budget(NamedTuple):
 
 READ: Final = Budget(1.5, 5, 6.0)
 """A driver waits. A hung node costs one try, and the next goes to another node."""
+BATCH: Final = Budget(3.0, 5, 6.0)
+"""A hundred searches at once take longer than one, and drivers wait for them no longer."""
 WRITE: Final = Budget(30.0, 15, 120.0)
 """Feeds can wait for a new master. Everything written may be written twice: documents have fixed ids."""
 TIDY: Final = Budget(10.0, 3, 15.0)
@@ -45,6 +48,11 @@ _CONNECTIONS_PER_NODE: Final = 32
 _BULK_BYTES: Final = 2**20 - 2**16
 """Larger bodies are sent by aiohttp only with a warning, for they may hold up the event loop."""
 _REQUESTS_IN_FLIGHT: Final = 4
+_SEARCHES_AT_ONCE: Final = 100
+_HITS_AT_ONCE: Final = 12_000
+_PARTS_IN_FLIGHT: Final = 2
+_SHARED_HITS: Final = 200
+_SEARCH_LINES: Final = b'{"allow_partial_search_results":false}\n%b\n'
 _SHOWN: Final = 3
 _TYPE: Final = "application/vnd.elasticsearch+{}; compatible-with=9"
 _JSON: Final = {"accept": _TYPE.format("json"), "content-type": _TYPE.format("json")}
@@ -82,6 +90,15 @@ class _ErrorAnswer(msgspec.Struct, frozen=True):
     error: _Error | str = "unknown"
 
 
+class _Outcome(msgspec.Struct, frozen=True):
+    status: int
+    error: _Error | str = "unknown"
+
+
+class _Outcomes(msgspec.Struct, frozen=True):
+    responses: list[msgspec.Raw]
+
+
 class _BulkItem(msgspec.Struct, frozen=True):
     id: str = msgspec.field(name="_id")
     status: int
@@ -94,6 +111,8 @@ class _BulkAnswer(msgspec.Struct, frozen=True):
 
 
 _error_decoder = msgspec.json.Decoder(_ErrorAnswer)
+_outcome_decoder = msgspec.json.Decoder(_Outcome)
+_outcomes_decoder = msgspec.json.Decoder(_Outcomes)
 _bulk_decoder = msgspec.json.Decoder(_BulkAnswer)
 _any_decoder = msgspec.json.Decoder()
 
@@ -120,6 +139,10 @@ def _refused(status: int, body: object) -> RefusedError:
             error = _error_decoder.decode(body).error
         except msgspec.DecodeError:
             error = body[:200].decode(errors="replace")
+    return _refusal(status, error)
+
+
+def _refusal(status: int, error: _Error | str) -> RefusedError:
     if isinstance(error, _Error):
         return RefusedError(status, error.type, error.reason or "")
     return RefusedError(status, "unknown", error)
@@ -132,6 +155,7 @@ class Cluster:
         """Keep the addresses of nodes; a name and password in them are used."""
         self._urls = tuple(urls)
         self._client: AsyncElasticsearch | None = None
+        self._sharings: dict[tuple[str, str], Sharing] = {}
 
     def open(self) -> None:
         """Make the client; connections are opened as they are needed."""
@@ -157,12 +181,97 @@ class Cluster:
 
         A copy that does not answer is never left out: then another one is asked, or all fails.
         """
-        path = "/_search" if index is None else f"/{index}/_search"
-        target = f"{path}?allow_partial_search_results=false&filter_path={shown}"
-        body = msgspec.json.encode(request)
-        found = await _persistently(budget, partial(self._try, budget, "POST", target, body))
+        found = await self._search(index, shown, msgspec.json.encode(request), budget)
         with answering():
             return answer.decode(found)
+
+    async def search_many(
+        self, index: str, requests: Sequence[Mapping[str, Any]], answer: msgspec.json.Decoder[_T], shown: str
+    ) -> list[_T]:
+        """Search an index for several requests, each as ``search`` does; return the answers in their order.
+
+        They share as few requests as may be large, and a small one those of others that ask at the same time.
+        """
+        if len(requests) == 1:
+            (request,) = requests
+            if request["size"] > _SHARED_HITS:
+                return [await self.search(index, request, answer, shown)]
+            told = [await self._shared(index, shown).ask(msgspec.json.encode(request))]
+        else:
+            told = await self._search_parts(index, shown, search_parts(requests))
+        with answering():
+            return [answer.decode(each) for each in told]
+
+    def _shared(self, index: str, shown: str) -> Sharing:
+        sharing = self._sharings.get((index, shown))
+        if sharing is None:
+            send = partial(self._search_part, index, shown, budget=READ)
+            sharing = self._sharings[index, shown] = Sharing(send)
+        return sharing
+
+    async def _search_parts(self, index: str, shown: str, parts: Iterable[Sequence[bytes]]) -> list[msgspec.Raw]:
+        """Return the answers as they came. Raises what the first of those that failed did with."""
+        room = asyncio.Semaphore(_PARTS_IN_FLIGHT)
+
+        async def search(part: Sequence[bytes]) -> list[msgspec.Raw]:
+            async with room:
+                found: list[msgspec.Raw] = []
+                for each in await self._search_part(index, shown, part, BATCH):
+                    if isinstance(each, UnavailableError):
+                        raise each
+                    found.append(each)
+                return found
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(search(part)) for part in parts]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0]  # noqa: B904 - with the cause that it has
+        return [each for task in tasks for each in task.result()]
+
+    async def _search_part(self, index: str, shown: str, requests: Sequence[bytes], budget: Budget) -> list[Told]:
+        """Return for each of some searches its answer, or what it failed with.
+
+        Those that the cluster was too busy for are asked again, without the others.
+        """
+        if len(requests) == 1:
+            try:
+                return [msgspec.Raw(await self._search(index, shown, requests[0], budget))]
+            except UnavailableError as error:
+                return [error]
+        target = f"/{index}/_msearch?filter_path=responses.status,responses.error,{_below('responses', shown)}"
+        found: list[Told] = [msgspec.Raw()] * len(requests)
+        left = list(range(len(requests)))
+
+        async def send() -> None:
+            nonlocal left
+            again: list[int] = []
+            failure: RefusedError | None = None
+            told = await self._try(budget, "POST", target, search_lines([requests[place] for place in left]), _LINES)
+            with answering():
+                for place, raw in zip(left, _outcomes_decoder.decode(told).responses, strict=True):
+                    outcome = _outcome_decoder.decode(raw)
+                    found[place] = raw
+                    if outcome.status >= HTTPStatus.MULTIPLE_CHOICES:
+                        found[place] = refusal = _refusal(outcome.status, outcome.error)
+                        if _is_worth_a_try(refusal):
+                            again.append(place)
+                            failure = refusal
+            left = again
+            if failure is not None:
+                raise failure
+
+        try:
+            await _persistently(budget, send)
+        except UnavailableError as error:
+            for place in left:
+                found[place] = error
+        return found
+
+    async def _search(self, index: str | None, shown: str, request: bytes, budget: Budget) -> bytes:
+        path = "/_search" if index is None else f"/{index}/_search"
+        target = f"{path}?allow_partial_search_results=false&filter_path={shown}"
+        return await _persistently(budget, partial(self._try, budget, "POST", target, request))
 
     async def look(self, path: str, **parameters: Any) -> Any:
         """Return a decoded answer about the cluster; an empty one where there is no such thing."""
@@ -238,6 +347,26 @@ class Cluster:
         return found
 
 
+def search_parts(requests: Iterable[Mapping[str, Any]]) -> Iterator[list[bytes]]:
+    """Return encoded requests in parts, each bounded by what it holds and by the hits of its answers."""
+    part: list[bytes] = []
+    size = hits = 0
+    for request in requests:
+        encoded = msgspec.json.encode(request)
+        size, hits = size + len(encoded), hits + request["size"]
+        if part and (len(part) >= _SEARCHES_AT_ONCE or size > _BULK_BYTES or hits > _HITS_AT_ONCE):
+            yield part
+            part, size, hits = [], len(encoded), request["size"]
+        part.append(encoded)
+    if part:
+        yield part
+
+
+def search_lines(requests: Iterable[bytes]) -> bytes:
+    """Return the body of an ``_msearch``. A copy that does not answer is never left out."""
+    return b"".join([_SEARCH_LINES % request for request in requests])
+
+
 async def _persistently(budget: Budget, send: Callable[[], Awaitable[_T]]) -> _T:
     """Try until it works, or the budget is used up, or the answer is one that another try would not change."""
     failure: UnavailableError | None = None
@@ -256,6 +385,10 @@ async def _persistently(budget: Budget, send: Callable[[], Awaitable[_T]]) -> _T
         raise failure or UnavailableError("Elasticsearch does not answer in time", _RETRY_AFTER_S) from error
     assert failure is not None
     raise failure
+
+
+def _below(name: str, paths: str) -> str:
+    return ",".join(f"{name}.{path}" for path in paths.split(","))
 
 
 def _is_worth_a_try(error: UnavailableError) -> bool:

@@ -114,6 +114,11 @@ def by_id(query: Query, where: Where, size: int, after_id: str | None) -> Query:
     return request
 
 
+def sure(query: Query, where: Where) -> Query:
+    """Return the query for the stations that are certain."""
+    return {"bool": {"filter": [query, certain(where)]}}
+
+
 def doubtful(query: Query, where: Where) -> Query:
     """Return the query for the stations that are possible and not certain."""
     return {"bool": {"filter": [query], "must_not": [certain(where)]}}

@@ -82,6 +82,10 @@ class StationIndex(ABC):
         """Answer one search."""
 
     @abstractmethod
+    async def search_many(self, searches: Sequence[Search]) -> list[SearchPage]:
+        """Answer several searches in the order asked for, each as ``search`` does; what fails for one fails for all."""
+
+    @abstractmethod
     async def list_clusters(self, search: ClusterSearch) -> list[StationCluster]:
         """Count the stations of a box by tiles, from the north-west row by row; empty tiles are absent.
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -54,7 +54,12 @@ _LEARNED_AT_ONCE: Final = 65_536
 _KEEP_ALIVE: Final = "30s"
 _LOW_HALF: Final = np.uint64(0xFFFF_FFFF)
 
+_ROWS_IN_A_BATCH: Final = 1_000
+_ROWS_SHOWN: Final = "hits.total.value,hits.hits.fields,aggregations"
+
 _T = TypeVar("_T")
+_Found = tuple[SearchPage, dict[str, int]]
+"""A page, and the versions of the stations on it."""
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
@@ -318,7 +323,12 @@ class ElasticsearchIndex(StationIndex):
 
     async def search(self, search: Search) -> SearchPage:
         """Answer one search."""
-        return await self._where_it_is(lambda: self._search(search))
+        (page,) = await self.search_many((search,))
+        return page
+
+    async def search_many(self, searches: Sequence[Search]) -> list[SearchPage]:
+        """Answer several searches, which share the requests to Elasticsearch."""
+        return await self._where_it_is(lambda: self._search_many(searches))
 
     async def _where_it_is(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """Ask again where the index was replaced, and deleted, under the question."""
@@ -330,37 +340,50 @@ class ElasticsearchIndex(StationIndex):
                     raise
         return await ask()
 
-    async def _search(self, search: Search) -> SearchPage:
-        where, wanted = search.where, search.filter
-        region = None
-        if isinstance(where, Area) and where.polygons:
-            region = await asyncio.to_thread(Region, where)
-        inside = _es_query.possible(where, region)
-        patterns = await self._open_patterns(_es_query.matching(inside, wanted), search.at) if wanted.open_now else None
-        query = _es_query.matching(inside, wanted, patterns)
-        hours_left = wanted.open_now and patterns is None
-        far = isinstance(where, Near) and where.radius_m > RANKED_RADIUS_M
-        along = isinstance(where, Corridor)
-        if region is not None or along or far or hours_left or _query.asks_for_live(wanted):
-            return await self._enumerate(search, query, hours_left=hours_left)
-        return await self._rank(search, query)
+    async def _search_many(self, searches: Sequence[Search]) -> list[SearchPage]:
+        rows_at_once = PAGE_HITS if len(searches) == 1 else _ROWS_IN_A_BATCH
+        questions = await self._questions(searches)
+        requests = [question.request(rows_at_once) for question in questions]
+        answers = await self._cluster.search_many(self._store.alias, requests, _row_decoder, _ROWS_SHOWN)
+        pages: list[SearchPage] = []
+        versions: dict[str, int] = {}
+        for question, answer in zip(questions, answers, strict=True):
+            page, seen = await (self._rank(question, answer) if question.ranked else self._enumerate(question, answer))
+            pages.append(page)
+            versions |= seen
+            if len(searches) > 1:
+                await asyncio.sleep(0)  # others get their turn
+        self._vouch(versions)
+        return pages
 
-    async def _rank(self, search: Search, query: Query) -> SearchPage:
+    async def _questions(self, searches: Sequence[Search]) -> list["_Question"]:
+        """Make up how to put searches to Elasticsearch. Raises InvalidInputError for polygons that are none."""
+        regions = [await _region(search.where) for search in searches]
+        insides = [_es_query.possible(search.where, region) for search, region in zip(searches, regions, strict=True)]
+        asked = list(zip(searches, regions, insides, strict=True))
+        timed = [(_es_query.matching(inside, one.filter), one.at) for one, _, inside in asked if one.filter.open_now]
+        patterns = iter(await self._open_patterns(timed) if timed else ())
+        return [
+            _question(search, region, inside, next(patterns) if search.filter.open_now else None)
+            for search, region, inside in asked
+        ]
+
+    async def _rank(self, question: "_Question", answer: _RowAnswer) -> _Found:
         """Let Elasticsearch order the stations, and read a few more than are wanted to make the order exact."""
-        size = search.first + _SPARE_HITS
-        while size <= PAGE_HITS:
-            answer = await self._ask(_request(search, query, size), "hits.total.value,hits.hits.fields,aggregations")
+        search, size = question.search, question.first_hits
+        while True:
             hits = answer.hits.hits
             page = _exact_page(search, hits, exhausted=len(hits) < size)
             if page is not None:
                 found, has_next = page
                 total = answer.hits.total.value
                 if answer.aggregations.doubtful.doc_count:
-                    total -= await self._count_outside(search, query)
-                self._vouch({hit.fields.id[0]: hit.fields.version[0] for hit in hits})
-                return SearchPage(found, total, has_next)
+                    total -= await self._count_outside(search, question.query)
+                return SearchPage(found, total, has_next), {hit.fields.id[0]: hit.fields.version[0] for hit in hits}
             size *= 2
-        return await self._enumerate(search, query, hours_left=False)
+            if size > PAGE_HITS:
+                return await self._enumerate(question, await self._ask(question.columns(PAGE_HITS), _ROWS_SHOWN))
+            answer = await self._ask(question.ranking(size), _ROWS_SHOWN)
 
     async def _count_outside(self, search: Search, query: Query) -> int:
         count = 0
@@ -368,32 +391,19 @@ class ElasticsearchIndex(StationIndex):
             count += len(hits) - int(np.count_nonzero(_is_inside(search.where, hits)))
         return count
 
-    async def _enumerate(self, search: Search, query: Query, *, hours_left: bool) -> SearchPage:
+    async def _enumerate(self, question: "_Question", answer: _RowAnswer) -> _Found:
         """Read the columns of all candidates and search them as the embedded index does."""
-        read = await self._read(query, search.filter, hours_left=hours_left, live=_query.asks_for_live(search.filter))
-        question = msgspec.structs.replace(search, filter=read.filter)
-        asked = await read.run(lambda: _query.ask(read.columns, question))
+        read = await self._read(question, answer)
+        asked = await read.run(lambda: _query.ask(read.columns, question.left))
         narrowed = await read.run(lambda: _query.narrow(read.columns, read.dictionaries, asked))
-        page = _query.cut(read.columns, asked, _query.see(narrowed, self._view, question))
+        page = _query.cut(read.columns, asked, _query.see(narrowed, self._view, question.left))
         shown = {hit.station_id for hit in page.hits}
-        self._vouch({hit.fields.id[0]: hit.fields.version[0] for hit in read.rows if hit.fields.id[0] in shown})
-        return page
+        return page, {hit.fields.id[0]: hit.fields.version[0] for hit in read.rows if hit.fields.id[0] in shown}
 
-    async def _read(self, query: Query, wanted: StationFilter, *, hours_left: bool, live: bool) -> "_Read":
-        """Read the columns of all candidates; ``live``: also what is needed to ask the live board about them."""
-        left = StationFilter(open_now=hours_left)
-        if live:
-            left = msgspec.structs.replace(
-                left,
-                connector_types=wanted.connector_types,
-                min_power_w=wanted.min_power_w,
-                available_now=wanted.available_now,
-                max_status_age_s=wanted.max_status_age_s,
-            )
-        fields = ["id", "version", "lon", "lat"]
-        fields += ["hours"] * hours_left + ["evse_keys", "connectors"] * live
-        rows = [row async for hits in self._rows(query, fields) for row in hits]
-        read = _Read(rows, left)
+    async def _read(self, question: "_Question", answer: _RowAnswer) -> "_Read":
+        """Read the columns of all candidates, of which the first were answered."""
+        rows = [row async for hits in self._complete(question.columns(PAGE_HITS), answer) for row in hits]
+        read = _Read(rows)
         batch = await read.run(lambda: read_batch([[_facts(hit.fields) for hit in rows]], read.dictionaries))
         slots = self._view.slots(batch.evse_key)
         read.columns = await read.run(lambda: merge(Columns.empty(), (), batch, slots))
@@ -406,19 +416,18 @@ class ElasticsearchIndex(StationIndex):
         return await self._where_it_is(lambda: self._clusters(search))
 
     async def _clusters(self, search: ClusterSearch) -> list[StationCluster]:
-        where, wanted = Area(box=search.box), search.filter
-        inside = _es_query.possible(where, None)
-        patterns = await self._open_patterns(_es_query.matching(inside, wanted), search.at) if wanted.open_now else None
-        query = _es_query.matching(inside, wanted, patterns)
-        hours_left = wanted.open_now and patterns is None
-        live = _query.asks_for_live(wanted)
-        if not hours_left and not live:
-            answer = await self._ask(_es_query.count(query, _COUNTED_ONE_BY_ONE + 1), "hits.total.value")
+        where = Area(box=search.box)
+        (question,) = await self._questions((Search(where=where, filter=search.filter, first=0, at=search.at),))
+        if question.ranked:  # nothing is left to be looked for
+            answer = await self._ask(_es_query.count(question.query, _COUNTED_ONE_BY_ONE + 1), "hits.total.value")
             if answer.hits.total.value > _COUNTED_ONE_BY_ONE:
-                sure = _es_query.matching(_es_query.certain(where), wanted, patterns)
-                return await self._count_by_tiles(search, sure, _es_query.doubtful(query, where))
-        read = await self._read(query, wanted, hours_left=hours_left, live=live or search.wants_available)
-        count = Count(read.columns, read.dictionaries, msgspec.structs.replace(search, filter=read.filter))
+                sure, doubtful = _es_query.sure(question.query, where), _es_query.doubtful(question.query, where)
+                return await self._count_by_tiles(search, sure, doubtful)
+        if search.wants_available:
+            question = question.seen_live()
+        read = await self._read(question, await self._ask(question.columns(PAGE_HITS), _ROWS_SHOWN))
+        left = msgspec.structs.replace(search, filter=question.left.filter)
+        count = Count(read.columns, read.dictionaries, left)
         seen = await count.see(await read.run(count.narrow), self._view)
         return await read.run(lambda: count.count(seen))
 
@@ -447,23 +456,28 @@ class ElasticsearchIndex(StationIndex):
             np.add.at(lat, places, y)
         return as_clusters(grid, counts, (lon, lat))
 
-    async def _open_patterns(self, query: Query, at: Instant) -> list[str] | None:
-        """Return the names of the opening patterns there that are known to be open; None where there are too many."""
-        answer = await self._cluster.search(
-            self._store.alias, _es_query.patterns(query), _bucket_decoder, "aggregations"
-        )
-        found = answer.aggregations["patterns"]
-        if found.sum_other_doc_count:
-            return None
-        keys = [bucket.key for bucket in found.buckets]
-        missing = [key for key in keys if key not in self._patterns]
-        if missing:
-            if len(self._patterns) > _REMEMBERED_PATTERNS:
-                self._patterns.clear()
-                missing = keys
-            contents = await self._ask(_es_query.pattern_contents(missing), "hits.hits.fields")
+    async def _open_patterns(self, timed: Sequence[tuple[Query, Instant]]) -> list[list[str] | None]:
+        """Return the names of the opening patterns of each query's stations that are known to be open at its time.
+
+        None where there are too many.
+        """
+        requests = [_es_query.patterns(query) for query, _ in timed]
+        answers = await self._cluster.search_many(self._store.alias, requests, _bucket_decoder, "aggregations")
+        counted = [answer.aggregations["patterns"] for answer in answers]
+        named = [None if found.sum_other_doc_count else [each.key for each in found.buckets] for found in counted]
+        missing = list({key: None for keys in named for key in keys or () if key not in self._patterns})
+        if missing and len(self._patterns) > _REMEMBERED_PATTERNS:
+            self._patterns.clear()
+            missing = list({key: None for keys in named for key in keys or ()})
+        for first in range(0, len(missing), _es_query.MAX_PATTERNS):
+            part = missing[first : first + _es_query.MAX_PATTERNS]
+            contents = await self._ask(_es_query.pattern_contents(part), "hits.hits.fields")
             self._patterns |= {hit.fields.hours_key[0]: hit.fields.hours[0] for hit in contents.hits.hits}
-        return [key for key in keys if key in self._patterns and is_known_open(self._patterns[key], at)]
+        known = self._patterns
+        return [
+            None if keys is None else [key for key in keys if key in known and is_known_open(known[key], at)]
+            for keys, (_, at) in zip(named, timed, strict=True)
+        ]
 
     # ------------------------------------------------------------------------------------------------ lookups and lists
 
@@ -577,8 +591,12 @@ class ElasticsearchIndex(StationIndex):
     async def _rows(self, query: Query, fields: Sequence[str]) -> AsyncIterator[list[_RowHit]]:
         """Return columns of all stations that match, by id, all as of one moment."""
         request = _es_query.columns(query, fields)
-        answer = await self._ask(request, "hits.total.value,hits.hits.fields")
-        if answer.hits.total.value <= PAGE_HITS:
+        async for hits in self._complete(request, await self._ask(request, "hits.total.value,hits.hits.fields")):
+            yield hits
+
+    async def _complete(self, request: Query, answer: _RowAnswer) -> AsyncIterator[list[_RowHit]]:
+        """Return the answer's rows where those are all; else read them by the request, all as of one moment."""
+        if answer.hits.total.value <= len(answer.hits.hits):
             if answer.hits.hits:
                 yield answer.hits.hits
             return
@@ -607,11 +625,10 @@ class ElasticsearchIndex(StationIndex):
 
 
 class _Read:
-    """Candidates of a search as columns, and what of its filter is left to be applied to them."""
+    """Candidates of a search as columns."""
 
-    def __init__(self, rows: Sequence[_RowHit], left: StationFilter) -> None:
+    def __init__(self, rows: Sequence[_RowHit]) -> None:
         self.rows = rows
-        self.filter = left
         self.dictionaries = Dictionaries()
         self.columns = Columns.empty()
 
@@ -712,11 +729,81 @@ async def _finished(work: Awaitable[_T]) -> _T:
     return await asyncio.shield(asyncio.ensure_future(work))
 
 
-def _request(search: Search, query: Query, size: int) -> Query:
-    after = search.after
-    if isinstance(search.where, Near):
-        return _es_query.nearest(query, search.where, size, None if after is None else after.distance_m)
-    return _es_query.by_id(query, search.where, size, None if after is None else after.station_id)
+class _Question(NamedTuple):
+    """A search as it is put to Elasticsearch.
+
+    ``ranked``: Elasticsearch orders the stations. Otherwise all candidates are read as columns, with their Evses where
+    they are seen ``live``, and ``left`` is what is still to be looked for among them.
+    """
+
+    search: Search
+    query: Query
+    ranked: bool
+    live: bool
+    left: Search
+
+    @property
+    def first_hits(self) -> int:
+        return self.search.first + _SPARE_HITS
+
+    def request(self, rows_at_once: int) -> Query:
+        """Return the request to begin with."""
+        return self.ranking(self.first_hits) if self.ranked else self.columns(rows_at_once)
+
+    def ranking(self, size: int) -> Query:
+        """Return the request for the next stations in order."""
+        where, after = self.search.where, self.search.after
+        if isinstance(where, Near):
+            return _es_query.nearest(self.query, where, size, None if after is None else after.distance_m)
+        return _es_query.by_id(self.query, where, size, None if after is None else after.station_id)
+
+    def columns(self, size: int) -> Query:
+        """Return the request for the columns of all candidates."""
+        fields = ["id", "version", "lon", "lat"]
+        fields += ["hours"] * self.left.filter.open_now
+        fields += ["evse_keys", "connectors"] * self.live
+        return _es_query.columns(self.query, fields, size)
+
+    def seen_live(self) -> "_Question":
+        """Return the question whose candidates can be shown to the live board."""
+        left = _left(self.search.filter, hours_left=self.left.filter.open_now, live=True)
+        return self._replace(live=True, left=msgspec.structs.replace(self.search, filter=left))
+
+
+async def _region(where: Where) -> Region | None:
+    if isinstance(where, Area) and where.polygons:
+        return await asyncio.to_thread(Region, where)
+    return None
+
+
+def _question(search: Search, region: Region | None, inside: Query, patterns: list[str] | None) -> _Question:
+    where, wanted = search.where, search.filter
+    live = _query.asks_for_live(wanted)
+    far = isinstance(where, Near) and where.radius_m > RANKED_RADIUS_M
+    hours_left = wanted.open_now and patterns is None
+    large = search.first + _SPARE_HITS > PAGE_HITS
+    along = isinstance(where, Corridor)
+    return _Question(
+        search=search,
+        query=_es_query.matching(inside, wanted, patterns),
+        ranked=not (region is not None or along or far or large or hours_left or live),
+        live=live,
+        left=msgspec.structs.replace(search, filter=_left(wanted, hours_left=hours_left, live=live)),
+    )
+
+
+def _left(wanted: StationFilter, *, hours_left: bool, live: bool) -> StationFilter:
+    """Return what Elasticsearch cannot say: with live status all that must hold for one and the same Evse."""
+    left = StationFilter(open_now=hours_left)
+    if not live:
+        return left
+    return msgspec.structs.replace(
+        left,
+        connector_types=wanted.connector_types,
+        min_power_w=wanted.min_power_w,
+        available_now=wanted.available_now,
+        max_status_age_s=wanted.max_status_age_s,
+    )
 
 
 def _is_inside(where: Where, hits: Sequence[_RowHit]) -> BoolArray:
@@ -726,8 +813,7 @@ def _is_inside(where: Where, hits: Sequence[_RowHit]) -> BoolArray:
     if isinstance(where, Near):
         return distance_m(where.center.lon, where.center.lat, lon, lat) <= where.radius_m
     assert isinstance(where, Area)
-    assert where.box is not None
-    return in_box(where.box, lon, lat)
+    return np.zeros(len(hits), np.bool_) if where.box is None else in_box(where.box, lon, lat)
 
 
 def _exact_page(search: Search, hits: Sequence[_RowHit], *, exhausted: bool) -> tuple[tuple[Hit, ...], bool] | None:

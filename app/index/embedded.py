@@ -17,9 +17,10 @@ from app.index._columns import Batch, Columns, Dictionaries, merge, read_batch
 from app.index._packing import holder_of, pack_stations, require_feed, unpack_station
 from app.index._store import Change, Reader, Writer, answering
 from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
+from app.model.clock import Instant
 from app.model.cluster import ClusterSearch, StationCluster
 from app.model.identity import evse_key
-from app.model.search import Area, AvailabilityView, Search, SearchPage, SlotArray
+from app.model.search import Area, AvailabilityView, Near, Search, SearchPage, SlotArray, StationFilter
 from app.model.station import Operator, Station
 
 _REMEMBERED_STATIONS: Final = 20_000
@@ -29,6 +30,7 @@ _LARGE_AT_ONCE: Final = 4
 """A search of the whole Earth takes some hundred bytes for each station: as many at once as memory is to be had for."""
 
 _PACK_AT_ONCE: Final = 500
+_ALIKE_AT_ONCE: Final = 25
 
 _T = TypeVar("_T")
 _Changed = TypeVar("_Changed", bound=Change | None)
@@ -124,6 +126,26 @@ class EmbeddedIndex(StationIndex):
         narrow = partial(_query.narrow, columns, self._dictionaries, question)
         narrowed = await self._aside(narrow) if question.cost() > _THREAD_ABOVE_COST else narrow()
         return _query.cut(columns, question, _query.see(narrowed, self._view, search))
+
+    async def search_many(self, searches: Sequence[Search]) -> list[SearchPage]:
+        """Answer several searches; circles of one filter and one moment at once, and others get their turn between."""
+        grid = self._grid
+        found: dict[int, SearchPage] = {}
+        alike: dict[tuple[StationFilter, Instant], list[int]] = {}
+        for number, search in enumerate(searches):
+            if grid is not None and isinstance(search.where, Near) and _grid.answers(search):
+                alike.setdefault((search.filter, search.at), []).append(number)
+            else:
+                found[number] = await self.search(search)
+                await asyncio.sleep(0)
+        for numbers in alike.values():
+            for first in range(0, len(numbers), _ALIKE_AT_ONCE):
+                assert grid is not None
+                part = numbers[first : first + _ALIKE_AT_ONCE]
+                pages = await self._search_alike(grid, [searches[number] for number in part])
+                found |= zip(part, pages, strict=True)
+                await asyncio.sleep(0)
+        return [found[number] for number in range(len(searches))]
 
     async def list_clusters(self, search: ClusterSearch) -> list[StationCluster]:
         """Count the stations of a box by tiles; where there are many the event loop stays free."""

@@ -13,7 +13,7 @@ from app.model.cluster import ClusterSearch, StationCluster
 from app.model.feed import FeedInfo
 from app.model.geo import BoundingBox
 from app.model.partner import Scope
-from app.model.search import Position, Search, StationFilter, Where
+from app.model.search import Near, Position, Search, SearchPage, StationFilter, Where
 from app.model.station import Operator, Presence, Station
 from app.services.sightings import EvseView, Sighting, Sightings
 from app.services.viewer import Viewer
@@ -61,15 +61,25 @@ class StationSearch:
         visible = _visible_to(viewer, wanted)
         page = await self._index.search(Search(where=where, filter=visible, first=first, at=at, after=after))
         stations = await self._index.find_stations([hit.station_id for hit in page.hits])
-        # Between the two questions a feed may have withdrawn a station.
-        found = tuple(
-            [
-                Found(sighting, hit.distance_m, hit.along_m)
-                for hit, sighting in zip(page.hits, self._see(viewer, stations, at), strict=True)
-                if sighting is not None
-            ]
+        return _found(page, self._see(viewer, stations, at))
+
+    async def search_many(
+        self, viewer: Viewer, wheres: Sequence[Near], wanted: StationFilter, first: int
+    ) -> list[FoundPage]:
+        """Return the first page of each place, in the order asked for, all as of one moment.
+
+        The index and the board are asked as often as for one. The caller has checked and bounded the arguments.
+        """
+        viewer.require(Scope.DISCOVER)
+        at = self._clock()
+        visible = _visible_to(viewer, wanted)
+        pages = await self._index.search_many(
+            [Search(where=where, filter=visible, first=first, at=at) for where in wheres]
         )
-        return FoundPage(found, page.total_count, page.has_next)
+        station_ids = list(dict.fromkeys([hit.station_id for page in pages for hit in page.hits]))
+        stations = await self._index.find_stations(station_ids)
+        seen = dict(zip(station_ids, self._see(viewer, stations, at), strict=True))
+        return [_found(page, [seen[hit.station_id] for hit in page.hits]) for page in pages]
 
     async def list_clusters(
         self, viewer: Viewer, box: BoundingBox, zoom: int, wanted: StationFilter, *, wants_available: bool
@@ -139,3 +149,13 @@ def _visible_to(viewer: Viewer, wanted: StationFilter) -> StationFilter:
     if not viewer.hidden_feeds:
         return wanted
     return msgspec.structs.replace(wanted, hidden_feeds=wanted.hidden_feeds | viewer.hidden_feeds)
+
+
+def _found(page: SearchPage, sightings: Sequence[Sighting | None]) -> FoundPage:
+    """Show the hits of a page. Between the search and the lookup a feed may have withdrawn a station."""
+    found = [
+        Found(sighting, hit.distance_m, hit.along_m)
+        for hit, sighting in zip(page.hits, sightings, strict=True)
+        if sighting is not None
+    ]
+    return FoundPage(tuple(found), page.total_count, page.has_next)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.errors import UnavailableError
+from app.errors import InvalidInputError, UnavailableError
 from app.index.base import ReplaceSummary, StationIndex
 from app.index.elasticsearch import ElasticsearchIndex
 from app.index.embedded import EmbeddedIndex
@@ -1213,6 +1213,95 @@ async def test_an_empty_index_answers_everything_with_nothing(index: StationInde
     assert await local_ids(index) == []
     assert await index.find_stations(ids(1)) == [None]
     assert await index.find_station_of_evse(["teld:x:1"]) == [None]
+
+
+# ------------------------------------------------------------------------------------------------------------- batches
+
+
+CROWD = Point(lon=121.6, lat=31.2)
+"""Where more stations stand than the first answer to a batch holds."""
+
+
+@pytest.fixture
+async def mixed(index: StationIndex, view: PlainView) -> list[Search]:
+    """Searches of every kind over some stations, with hits for nearly all."""
+    random = Random(3)
+    spots = [Point(lon=121.5 + random.choice((0, 0.001, 0.02)), lat=31.2 + random.random() / 50) for _ in range(60)]
+    statement = [random_station(random, number, feed="teld", location=spot) for number, spot in enumerate(spots, 100)]
+    await replace(index, [*statement, *HOURS], "teld")
+    await replace(index, [build_station(number, feed="star", location=CROWD) for number in range(1_100)], "star")
+    view.tell([build_status(evse.id) for station in statement for evse in station.evses])
+    wheres = (
+        Near(center=HERE, radius_m=3_000),
+        Near(center=CROWD, radius_m=50),
+        Near(center=HERE, radius_m=2_000_000),
+        Near(center=Point(lon=0.0, lat=0.0), radius_m=1),
+        Near(center=HERE, radius_m=-1),
+        Area(box=BoundingBox(west=121.5, south=31.19, east=121.51, north=31.22)),
+        Area(polygons=((square(121.4, 31.1, 121.59, 31.21),),)),
+        Area(),
+    )
+    wanted = (
+        StationFilter(),
+        StationFilter(connector_types=frozenset({DC}), min_power_w=7_000),
+        StationFilter(available_now=True),
+        StationFilter(open_now=True),
+        StationFilter(open_now=True, available_now=True, text="站"),
+        StationFilter(hidden_feeds=frozenset({"teld"}), max_status_age_s=60.0),
+    )
+    searches = [
+        Search(where=where, filter=each, first=first, at=NOON + 60 * (first % 2))
+        for where in wheres
+        for each in wanted
+        for first in (0, 1, 20)
+    ]
+    after = Position(300.0, ids(5)[0])
+    searches += [msgspec.structs.replace(search, after=after) for search in searches[::7]]
+    random.shuffle(searches)
+    return searches
+
+
+async def test_many_searches_are_answered_as_one_by_one(index: StationIndex, mixed: Sequence[Search]) -> None:
+    expected = [await index.search(search) for search in mixed]
+    assert sum(len(page.hits) for page in expected) > len(mixed)
+    assert await index.search_many(mixed) == expected
+    twice = [*mixed[:5], *mixed[:5]]
+    assert await index.search_many(twice) == [*expected[:5], *expected[:5]]
+    assert await index.search_many(mixed[:1]) == expected[:1]
+    assert await index.search_many([]) == []
+
+
+async def test_what_many_searches_found_is_found_by_id(index: StationIndex, mixed: Sequence[Search]) -> None:
+    pages = await index.search_many(mixed)
+    wanted = list(dict.fromkeys(hit.station_id for page in pages for hit in page.hits))
+    found = await index.find_stations(wanted)
+    assert [None if station is None else station.id for station in found] == wanted
+    await index.upsert_stations("teld", [build_station(1, name="changed")])
+    await index.search_many(mixed[:3])
+    assert await index.find_stations(ids(1)) == [build_station(1, name="changed")]
+
+
+async def test_one_search_that_is_none_fails_all(index: StationIndex, mixed: Sequence[Search]) -> None:
+    bad = msgspec.structs.replace(mixed[0], where=Area(polygons=((((1.0, math.nan), (2.0, 1.0), (2.0, 2.0)),),)))
+    with pytest.raises(InvalidInputError):
+        await index.search(bad)
+    with pytest.raises(InvalidInputError):
+        await index.search_many([*mixed[:3], bad, *mixed[3:6]])
+
+
+async def test_many_searches_go_on_while_stations_are_replaced(index: StationIndex) -> None:
+    await replace(index, stations(*range(1, 31)))
+    searches = [Search(where=Near(center=HERE, radius_m=9), filter=StationFilter(), first=5, at=NOON)] * 30
+
+    async def state() -> None:
+        for turn in range(8):
+            await replace(index, stations(*range(1, 31), name=f"turn {turn}"))
+
+    replacing = asyncio.create_task(state())
+    while not replacing.done():
+        for page in await index.search_many(searches):
+            assert (page.total_count, [hit.station_id for hit in page.hits]) == (30, ids(1, 2, 3, 4, 5))
+    await replacing
 
 
 # ------------------------------------------------------------------------------------------------------------ restarts

@@ -514,6 +514,7 @@ PORT_CALLS: dict[str, tuple[dict[str, int], ...]] = {
         OPERATORS,
     ),
     "feeds": ({"index.count_stations": 1, "board.newest": 3, "ledger.find_report": 3 * len(RunKind) + 1},),
+    "fleet": ({"index.search_many": 1}, STATIONS, OPERATORS),
     "nearby": (SEARCH, OPERATORS),
     "nearby_all": (SEARCH, OPERATORS),
     "on_the_map": (SEARCH, OPERATORS),

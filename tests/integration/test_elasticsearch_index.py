@@ -16,7 +16,7 @@ from elasticsearch import Elasticsearch
 from app.errors import UnavailableError
 from app.index import _document, _es_store, elasticsearch
 from app.index._document import index_lines, text_tokens
-from app.index._es_client import READ, RefusedError
+from app.index._es_client import READ, Budget, RefusedError
 from app.index._text import fold
 from app.index.base import ReplaceSummary, StationIndex
 from app.index.elasticsearch import ElasticsearchIndex
@@ -306,6 +306,83 @@ async def test_stations_just_found_are_not_asked_for_again(
     again = await index.find_stations([hit.station_id for hit in (await look(index, NEARBY)).hits])
     assert len(first) == 20
     assert all(one is other for one, other in zip(first, again, strict=True))
+
+
+def searches_asked(client: Elasticsearch) -> dict[str, int]:
+    """How many requests for searches the node was sent so far, by their route."""
+    found: dict[str, int] = {}
+    for node in client.nodes.stats(metric="http")["nodes"].values():
+        for route, told in node["http"]["routes"].items():
+            if "search" in route or "_pit" in route:
+                found[route] = found.get(route, 0) + told["requests"]["count"]
+    return found
+
+
+async def test_a_batch_is_one_request_and_its_stations_are_not_asked_for_again(
+    opened: AsyncExitStack, start_elasticsearch: StartElasticsearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for budget in ("READ", "BATCH"):  # requests are counted: a slow machine must not make it two
+        monkeypatch.setattr(f"app.index._es_client.{budget}", Budget(60.0, 1, 60.0))
+    node = start_elasticsearch()
+    view = PlainView()
+    index = await open_index(opened, [node.url], "batch", view)
+    random = Random(4)
+
+    def somewhere() -> Point:
+        return Point(lon=HERE.lon + random.uniform(-0.1, 0.1), lat=HERE.lat + random.uniform(-0.1, 0.1))
+
+    stations = [build_station(number, location=somewhere()) for number in range(200)]
+    await replace(index, stations)
+    view.tell([build_status(station.evses[0].id) for station in stations[::2]])
+    assert None not in await index.find_stations([station.id for station in stations])
+
+    async def asked_for(searches: Sequence[Search]) -> tuple[list[SearchPage], dict[str, int]]:
+        before = searches_asked(client)
+        pages = await index.search_many(searches)
+        found = await index.find_stations([hit.station_id for page in pages for hit in page.hits])
+        assert None not in found
+        after = searches_asked(client)
+        return pages, {route: count - before.get(route, 0) for route, count in after.items()}
+
+    near = [Near(center=somewhere(), radius_m=5_000) for _ in range(100)]
+    plain = [Search(where=where, filter=StationFilter(), first=5, at=NOON) for where in near]
+    free = [msgspec.structs.replace(search, filter=StationFilter(available_now=True)) for search in plain]
+    with node.client() as client:
+        pages, requests = await asked_for(plain)
+        assert (requests.pop("/{index}/_msearch"), sum(requests.values())) == (1, 0)
+        assert sum(len(page.hits) for page in pages) > 300
+        few, requests = await asked_for(free[:12])
+        assert (requests.pop("/{index}/_msearch"), sum(requests.values())) == (1, 0)
+        many, requests = await asked_for(free)
+        assert 1 < requests.pop("/{index}/_msearch") < 10, "large answers are not asked for all at once"
+        assert (sum(requests.values()), many[:12]) == (0, few)
+        before = searches_asked(client)
+        at_once = await asyncio.gather(*(index.search(search) for search in plain))
+        after = searches_asked(client)
+        assert (list(at_once), sum(after.values()) - sum(before.values()) < 80) == (pages, True), "they share requests"
+        alone, requests = await asked_for(plain[:1])
+        assert (requests.pop("/{index}/_search"), sum(requests.values()), alone) == (1, 0, pages[:1])
+
+
+async def test_what_is_refused_of_a_batch_is_refused_as_alone(
+    opened: AsyncExitStack, elasticsearch_url: str, index_prefix: str
+) -> None:
+    index = await open_index(opened, [elasticsearch_url], index_prefix)
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    good, bad = {"query": {"match_all": {}}, "size": 1}, {"query": {"no_such": {}}, "size": 1}
+
+    async def kind_of(name: str, requests: Sequence[dict[str, Any]]) -> tuple[int, str]:
+        with pytest.raises(RefusedError) as caught:
+            await index._cluster.search_many(name, requests, decoder, "hits.total.value")
+        return caught.value.status, caught.value.kind
+
+    alias = index._store.alias
+    counted = {"hits": {"total": {"value": 0}}, "status": 200}
+    assert await index._cluster.search_many(alias, [good, good], decoder, "hits.total.value") == [counted, counted]
+    assert await kind_of(alias, [good, bad]) == await kind_of(alias, [bad])
+    assert (
+        await kind_of("nobody", [good, good]) == await kind_of("nobody", [good]) == (404, "index_not_found_exception")
+    )
 
 
 async def test_processes_that_commit_at_the_same_time_lose_nothing(

@@ -178,6 +178,7 @@ ROOTS = {
     "station": (Scope.DISCOVER, '{ station(id: "a") { id } }'),
     "stations": (Scope.DISCOVER, '{ stations(ids: ["a"]) { id } }'),
     "nearbyStations": (Scope.DISCOVER, "{ nearbyStations(near: {lon: 1, lat: 1}, radiusM: 5) { totalCount } }"),
+    "nearbyStationsBatch": (Scope.DISCOVER, "{ nearbyStationsBatch(points: [], radiusM: 5) { key } }"),
     "stationsInArea": (
         Scope.DISCOVER,
         "{ stationsInArea(box: {west: 1, south: 1, east: 2, north: 2}) { totalCount } }",
