@@ -44,7 +44,7 @@ class Count:
     async def see(
         self, narrowed: tuple[Narrowed, Narrowed | None], view: AvailabilityView
     ) -> tuple[LongArray, LongArray | None]:
-        """Return the stations that are as the search wants them now, and those that are free; some more than once."""
+        """Return the stations that are as the search wants them now, and those of them that are free."""
         found, free = narrowed
         stations = found.stations
         if _query.asks_for_live(self._search.filter):
@@ -55,7 +55,7 @@ class Count:
 
     def count(self, seen: tuple[LongArray, LongArray | None]) -> list[StationCluster]:
         """Count what is left."""
-        columns, stations = self._columns, np.unique(seen[0])
+        columns, (stations, free) = self._columns, seen
         grid = Grid.over(self._search.box, self._search.zoom)
         places = self._places(grid, stations)
         counts = np.bincount(places, minlength=len(grid))
@@ -64,8 +64,8 @@ class Count:
         one[counts != 1] = _NOBODY
         names = [columns.id_at(station).decode() if station != _NOBODY else None for station in one.tolist()]
         available = None
-        if seen[1] is not None:
-            available = np.bincount(self._places(grid, np.unique(seen[1])), minlength=len(grid))
+        if free is not None:
+            available = np.bincount(self._places(grid, free), minlength=len(grid))
         lon, lat = (np.bincount(places, axis[stations], len(grid)) for axis in (columns.lon, columns.lat))
         return as_clusters(grid, counts, (lon, lat), available, names)
 
@@ -80,16 +80,16 @@ class Count:
 
 
 async def _seen(narrowed: Narrowed, view: AvailabilityView, search: Search) -> LongArray:
-    """Return the stations of which an Evse is as the search wants it now, some of them more than once."""
+    """Return the stations of which an Evse is as the search wants it now, in order."""
     slots, owner = narrowed.slots, narrowed.owner
     if slots is None or owner is None:
         return narrowed.stations
-    left = [narrowed.stations[:0]]
+    seen = np.zeros(int(narrowed.stations.max(initial=-1)) + 1, np.bool_)
     for first in range(0, len(slots), _SEEN_AT_ONCE):
         part = slice(first, first + _SEEN_AT_ONCE)
-        left.append(_query.see(Narrowed(narrowed.stations, None, slots[part], owner[part]), view, search).stations)
+        seen[_query.see(Narrowed(narrowed.stations, None, slots[part], owner[part]), view, search).stations] = True
         await asyncio.sleep(0)
-    return np.concatenate(left)
+    return np.flatnonzero(seen)
 
 
 def as_clusters(
