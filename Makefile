@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo servers test lint types imports tests format lock schema dev clean
+.PHONY: help demo servers test lint types imports tests bench format lock schema dev clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -42,6 +42,9 @@ imports: dev ## who may import whom
 
 tests: dev ## the guards and all tests but the soak tests
 	$(PY) -m pytest -n $(WORKERS)
+
+bench: dev ## what requests cost, in ratios; written into bench/README.md (needs wrk)
+	$(PY) -m bench $(ARGS)
 
 format: dev ## rewrite the sources as `make lint` wants them
 	$(PY) -m ruff check --fix-only .

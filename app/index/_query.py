@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from app.errors import InvalidInputError
 from app.index._columns import Columns, Dictionaries, Interned, LongArray
 from app.index._corridor import Trail
 from app.index._hours import known_open
@@ -31,6 +32,9 @@ from app.model.search import (
     SlotArray,
     StationFilter,
 )
+
+_MOST_PAIRS: Final = 4_000_000
+"""Pairs of a station and a stretch of a route take up to 0.4 us each. A route through all of China has some 100,000."""
 
 _SCAN_TEXT_ABOVE: Final = 50_000
 """From this many stations on, one pass over the whole text is cheaper than looking into each."""
@@ -70,13 +74,15 @@ class Narrowed:
 
 
 def ask(columns: Columns, search: Search) -> Question:
-    """Prepare a search. Raises InvalidInputError for polygons that are none."""
+    """Prepare a search. Raises InvalidInputError for polygons that are none, and corridors that hold too much."""
     where = search.where
     if isinstance(where, Near):
         ruler = Ruler(where.center, where.radius_m)
         return Question(search, circle_spans(columns, where.center, where.radius_m), ruler, None)
     if isinstance(where, Corridor):
         trail = Trail(columns, where)
+        if trail.cost() > _MOST_PAIRS:
+            raise InvalidInputError("corridorM", "too many stations along this route; ask for less width, or in parts")
         return Question(search, trail.spans, None, None, trail)
     region = Region(where) if where.polygons else None
     if region is not None:

@@ -79,7 +79,10 @@ class StationIndex(ABC):
 
     @abstractmethod
     async def search(self, search: Search) -> SearchPage:
-        """Answer one search."""
+        """Answer one search.
+
+        Raises InvalidInputError for polygons that are none, and for corridors about which too many stations stand.
+        """
 
     @abstractmethod
     async def search_many(self, searches: Sequence[Search]) -> list[SearchPage]:

@@ -6,10 +6,11 @@ from random import Random
 import numpy as np
 import pytest
 
-from app.index import _corridor
+from app.errors import InvalidInputError
+from app.index import _corridor, _query
 from app.index._corridor import Trail
 from app.model.route import Route
-from app.model.search import Corridor
+from app.model.search import Corridor, Search, StationFilter
 from tests.unit.index.test_region import columns_of
 
 SHANGHAI = (121.5, 31.2)
@@ -63,3 +64,16 @@ def test_a_route_that_stays_where_it_is_is_one_stretch() -> None:
     assert (len(stretches.first), stretches.reach_m) == (1, 0.0)
     lon, lat = stretches.positions()
     assert (lon[0], lat[0]) == pytest.approx(SHANGHAI)
+
+
+def test_a_corridor_that_holds_too_much_is_refused_before_anything_is_measured() -> None:
+    columns = columns_of([SHANGHAI] * 12_000)
+    zigzag = tuple((SHANGHAI[0] + (0.05 if number % 2 else -0.05), SHANGHAI[1]) for number in range(200))
+    for width_m, refused in ((20_000.0, True), (100.0, False)):
+        where = Corridor(line=zigzag[: 200 if refused else 2], width_m=width_m)
+        search = Search(where=where, filter=StationFilter(), first=5, at=0.0)
+        if refused:
+            with pytest.raises(InvalidInputError, match="corridorM"):
+                _query.ask(columns, search)
+        else:
+            assert len(_query.ask(columns, search).spans) == 1
