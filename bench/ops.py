@@ -1,4 +1,4 @@
-"""What single operations cost in this process: entities, holds, first sights of a document, live updates.
+"""What single operations cost in this process: entities, fleets, maps, routes, holds, documents, live updates.
 
     python -m bench.ops [--stations 500000]
 
@@ -15,7 +15,9 @@ from random import Random
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
+import shapely
 import uvloop
 
 from app.model.clock import system_clock
@@ -35,6 +37,22 @@ ROUNDS = 5
 ENTITIES = """query ($these: [_Any!]!) { _entities(representations: $these) { ... on Station {
   id name address access bayCount location { lon lat } evses { id status connectors { type maxPowerKw } }
 } } }"""
+FILTER = "filter: {connectorTypes: [GBT_DC], minPowerKw: 180}"
+STATIONS = "totalCount edges { distanceM node { id name location { lon lat } availability { available total } } }"
+FLEET = f"""query ($points: [BatchPointInput!]!) {{
+  nearbyStationsBatch(points: $points, radiusM: 5000, first: 5, {FILTER}) {{ stations {{ {STATIONS} }} }}
+}}"""
+ONE = f"""query ($lon: Float!, $lat: Float!) {{
+  nearbyStations(near: {{lon: $lon, lat: $lat}}, radiusM: 5000, first: 5, {FILTER}) {{ {STATIONS} }}
+}}"""
+CLUSTERS = """query ($box: BoundingBoxInput!, $zoom: Int!) {
+  stationClusters(box: $box, zoom: $zoom) { count location { lon lat } tile { x y z } }
+}"""
+ROUTE = """query ($route: GeoJSON!) {
+  stationsAlongRoute(route: $route, corridorM: 3000, first: 20) {
+    totalCount edges { alongM distanceM node { id name } }
+  }
+}"""
 HOLDS_AT_ONCE = 50
 HOLDS = 2_000
 UPDATES = 20_000
@@ -96,6 +114,44 @@ async def entities(hub: Hub, count: int) -> None:
     print(f"_entities of 100 stations, in times of orjson.dumps: {shown}")
     hot, cold = (found["stock"] / found[name] for name in ("hot", "cold"))
     print(f"… faster than stock Strawberry with caches: hot {hot:.0f} times, cold {cold:.1f} times")
+
+
+async def fleet(hub: Hub, count: int) -> None:
+    points = [{"lon": point.lon, "lat": point.lat} for point in data.places(count, 100)]
+    batch = asking(Engine(), hub, FLEET, {"points": points})
+    single = [asking(Engine(), hub, ONE, point) for point in points]
+
+    async def one_by_one() -> None:
+        for ask in single:
+            await ask()
+
+    together = orjson.loads(await batch())["data"]["nearbyStationsBatch"]
+    for ask, each in zip(single, together, strict=True):
+        assert orjson.loads(await ask())["data"]["nearbyStations"] == each["stations"]
+    found = await least({"batch": batch, "singles": one_by_one})
+    print(f"nearbyStationsBatch of 100 points / 100 requests: {found['batch'] / found['singles']:.2f}")
+
+
+async def maps(hub: Hub, count: int) -> None:
+    """Clusters of the country beside a pass over all stations; a route beside Shapely's own search."""
+    lon, lat = data.positions(count)
+    country = {"box": {"west": 98.0, "south": 21.0, "east": 124.0, "north": 42.0}, "zoom": 7}
+    clusters = asking(Engine(), hub, CLUSTERS, country)
+    line = [[116.0 + number * 0.0125, 33.0 + 0.2 * np.sin(number / 40)] for number in range(400)]
+    route = asking(Engine(), hub, ROUTE, {"route": {"type": "LineString", "coordinates": line}})
+    tree, whole = shapely.STRtree(shapely.points(lon, lat)), shapely.LineString(line)
+
+    async def full_pass() -> None:
+        column, row = ((lon - 98.0) * 4).astype(np.int64), ((lat - 21.0) * 4).astype(np.int64)
+        inside = (column >= 0) & (column < 104) & (row >= 0) & (row < 84)
+        np.unique(row[inside] * 104 + column[inside], return_counts=True)
+
+    async def dwithin() -> None:
+        tree.query(whole, predicate="dwithin", distance=0.03)
+
+    found = await least({"clusters": clusters, "pass": full_pass, "route": route, "dwithin": dwithin})
+    print(f"clusters of the country / a pass of numpy over all stations: {found['clusters'] / found['pass']:.2f}")
+    print(f"a route of 470 km, 400 vertices, 3 km / dwithin of the whole line: {found['route'] / found['dwithin']:.2f}")
 
 
 async def first_sight(hub: Hub) -> None:
@@ -181,6 +237,8 @@ async def measure(folder: Path, count: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         async with open_hub(settings_of(folder, Path(scratch)), {}) as hub:
             await entities(hub, count)
+            await fleet(hub, count)
+            await maps(hub, count)
             await first_sight(hub)
             await updates(hub, count)
     await holds()
