@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from app.index.base import StationIndex
 from app.index.embedded import EmbeddedIndex
+from app.live.base import LiveBoard
 from app.live.embedded import EmbeddedLiveBoard
 from app.model.availability import Availability, EvseStatus
 from app.model.datum import Datum
@@ -135,6 +137,13 @@ async def make(folder: Path, count: int) -> None:
     index = EmbeddedIndex(folder / "stations.sqlite", board)
     await board.open()
     await index.open()
+    await fill(index, board, count, told=count)
+    await index.close()
+    await board.close()
+
+
+async def fill(index: StationIndex, board: LiveBoard, count: int, *, told: int) -> None:
+    """State so many stations, and the status of each Evse of the first ``told``."""
     await index.save_operators(
         [Operator(id=f"{feed.id}:{feed.party}", feed=feed.id, party=feed.party, name=feed.title) for feed in FEEDS]
     )
@@ -149,15 +158,13 @@ async def make(folder: Path, count: int) -> None:
     for feed, part in waiting.items():
         await replacements[feed].add(part)
         await replacements[feed].commit(remove_missing=True)
-    told: list[EvseStatus] = []
-    for number, evse_id in enumerate(evse_ids(count)):
-        told.append(status(evse_id, number))
-        if len(told) >= _STATUSES_AT_ONCE:
-            await board.record(told)
-            told.clear()
-    await board.record(told)
-    await index.close()
-    await board.close()
+    news: list[EvseStatus] = []
+    for number, evse_id in enumerate(evse_ids(told)):
+        news.append(status(evse_id, number))
+        if len(news) >= _STATUSES_AT_ONCE:
+            await board.record(news)
+            news.clear()
+    await board.record(news)
 
 
 def evse_ids(count: int) -> Iterator[str]:

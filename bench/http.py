@@ -78,9 +78,21 @@ class Server:
 
 
 @contextmanager
-def serving(kind: str, folder: Path, count: int) -> Iterator[Server]:
+def serving(kind: str, folder: Path, count: int, processors: str = "0") -> Iterator[Server]:
+    """Start a server on these processors; it ends with the block."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = ["taskset", "-c", "0", sys.executable, "-m", "bench.serve", kind, str(folder), scratch, str(count)]
+        command = [
+            "taskset",
+            "-c",
+            processors,
+            sys.executable,
+            "-m",
+            "bench.serve",
+            kind,
+            str(folder),
+            scratch,
+            str(count),
+        ]
         begun = time.perf_counter()
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -90,14 +102,14 @@ def serving(kind: str, folder: Path, count: int) -> Iterator[Server]:
             process.stdin.close()
 
 
-def load(server: Server, script: Path, seconds: float) -> None:
+def load(server: Server, script: Path, seconds: float, processors: str = "1") -> None:
     """Put a server under load, and note what was measured."""
     cpu = server.cpu_s()
     told = subprocess.run(
         [  # noqa: S607 - wherever the machine has them
             "taskset",
             "-c",
-            "1",
+            processors,
             "wrk",
             "-t1",
             f"-c{AT_ONCE}",
@@ -186,42 +198,48 @@ def main() -> None:
             assert theirs == found[:100], "the plain server finds others"
         for server in servers:
             load(server, peer_script if server.kind == "peer" else script, 2.0)
-        _forget(servers)
+        forget(servers)
         for _ in range(arguments.rounds):
             for server in servers:
                 load(server, peer_script if server.kind == "peer" else script, arguments.seconds)
         for server in servers:
-            _show(server, limit)
+            show(server, limit)
         calm = max(ours.rates)
-        _forget([ours])
+        forget([ours])
         ours.tell("cold")
         for _ in range(arguments.rounds):
             load(ours, script, arguments.seconds)
-        _show(ours, limit, "ours, cold")
+        show(ours, limit, "ours, cold")
         ours.tell("warm")
         load(ours, script, 2.0)
         print(f"memory: {ours.memory_mb()[0]:.0f} MB, at most {ours.memory_mb()[1]:.0f} MB")
-        _forget([ours])
+        forget([ours])
         ours.tell("update")
         for _ in range(arguments.rounds):
             load(ours, script, arguments.seconds)
-        _show(ours, limit, "ours, 5,000 updates/s")
+        show(ours, limit, "ours, 5,000 updates/s")
         print(f"requests a second lost by the updates: {1 - max(ours.rates) / calm:.1%}")
 
 
-def _forget(servers: Iterable[Server]) -> None:
+def forget(servers: Iterable[Server]) -> None:
+    """Forget what was measured so far."""
     for server in servers:
         for figures in (server.rates, server.cpu_us, server.p50_ms, server.p99_ms):
             figures.clear()
 
 
-def _show(server: Server, limit: Server, name: str | None = None) -> None:
+def show(server: Server, limit: Server | None, name: str | None = None) -> None:
+    """Print what was measured, and compare it."""
     rate, cpu, p99 = max(server.rates), min(server.cpu_us), median(server.p99_ms)
     print(
         f"{name or server.kind:24}{rate:8.0f}/s (median {median(server.rates):.0f}), {cpu:6.0f} us CPU, "
-        f"p50 {median(server.p50_ms):.2f} ms, p99 {p99:.2f} ms; of LIMIT's: {rate / max(limit.rates):.3f} of the rate, "
-        f"{cpu / min(limit.cpu_us):.2f} times the CPU, {p99 / median(limit.p99_ms):.1f} times the p99"
+        f"p50 {median(server.p50_ms):.2f} ms, p99 {p99:.2f} ms"
     )
+    if limit is not None and limit is not server:
+        print(
+            f"{'':24}of LIMIT: {rate / max(limit.rates):.3f} of the rate, {cpu / min(limit.cpu_us):.2f} times the CPU, "
+            f"{p99 / median(limit.p99_ms):.1f} times the p99"
+        )
 
 
 if __name__ == "__main__":
