@@ -501,6 +501,10 @@ GRANT = {"reservations.reserve": 1, "board.set_hold": 1, "reservations.now": 1}
 # However many stations are found, Evses stand in them, or reservations are listed: the number of questions is that of
 # the fields. (Reservations that a gateway asks for by key, and the feeds' reports, are looked up one by one.)
 PORT_CALLS: dict[str, tuple[dict[str, int], ...]] = {
+    "along_route": (SEARCH, OPERATORS),
+    "along_route_antimeridian": (SEARCH, SEARCH, PLACES | {"index.search": 1}, OPERATORS),
+    "clusters_antimeridian": ({"index.list_clusters": 2},),
+    "map_clusters": ({"index.list_clusters": 1},),
     "area_antimeridian": (SEARCH, SEARCH, PLACES | {"index.search": 1}, OPERATORS),
     "area_box": (SEARCH, OPERATORS),
     "area_polygons": (SEARCH, SEARCH, OPERATORS),

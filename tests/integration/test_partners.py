@@ -178,6 +178,14 @@ ROOTS = {
     "station": (Scope.DISCOVER, '{ station(id: "a") { id } }'),
     "stations": (Scope.DISCOVER, '{ stations(ids: ["a"]) { id } }'),
     "nearbyStations": (Scope.DISCOVER, "{ nearbyStations(near: {lon: 1, lat: 1}, radiusM: 5) { totalCount } }"),
+    "stationClusters": (
+        Scope.DISCOVER,
+        "{ stationClusters(box: {west: 1, south: 1, east: 2, north: 2}, zoom: 3) { count } }",
+    ),
+    "stationsAlongRoute": (
+        Scope.DISCOVER,
+        '{ stationsAlongRoute(route: {type: "LineString", coordinates: [[1, 1], [2, 2]]}, corridorM: 5) {__typename} }',
+    ),
     "nearbyStationsBatch": (Scope.DISCOVER, "{ nearbyStationsBatch(points: [], radiusM: 5) { key } }"),
     "stationsInArea": (
         Scope.DISCOVER,
