@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 import strawberry
+from graphql import FieldNode
 
 from app.errors import InvalidInputError
 from app.model import opening
@@ -212,9 +213,8 @@ class Station(Fragmented):
 
     def fragment_fits(self, mark: "_StationMark") -> bool:
         """Tell whether neither the station, its live status nor its operator changed."""
-        return mark.seen.covers(self.sighting) and (
-            self.context.operator(self.sighting.station.operator_id) == mark.operator
-        )
+        operator = self.context.operator(self.sighting.station.operator_id)
+        return mark.seen.covers(self.sighting) and (operator is mark.operator or operator == mark.operator)
 
     def fragment_now(self) -> float:
         """Return the moment at which it is shown."""
@@ -425,7 +425,7 @@ class StationQuery:
         """Search round a point."""
         center = geometry.read_position("near", near.lon, near.lat, datum)
         where = Near(center=center, radius_m=read_radius(radius_m))
-        return await search_stations(info.context, where, wanted, first, after)
+        return await search_stations(info, where, wanted, first, after)
 
     @strawberry.field(description="Stations in a box or inside polygons, edges included, ordered by id.")
     async def stations_in_area(
@@ -455,20 +455,22 @@ class StationQuery:
             where = Area(box=geometry.read_box(box, datum))
         else:
             where = Area(polygons=geometry.read_polygons(polygon, datum))
-        return await search_stations(info.context, where, wanted, first, after)
+        return await search_stations(info, where, wanted, first, after)
 
 
 async def search_stations(
-    context: Context, where: Where, wanted: StationFilterInput | None, first: int, after: str | None
+    info: Info, where: Where, wanted: StationFilterInput | None, first: int, after: str | None
 ) -> StationConnection:
     """Answer a page of a search."""
+    context = info.context
     size = page_size(first)
     checked = read_filter(wanted)
     paging = Paging(where, checked)
     cursor = None if after is None else read_cursor(after, paging.digest)
     context.charge("first", size)
     position = None if cursor is None else Position(cursor.key, cursor.id)
-    page = await context.services.search.search(context.viewer, where, checked, size, position)
+    total = may_select(info, "totalCount")
+    page = await context.services.search.search(context.viewer, where, checked, size, position, wants_total=total)
     return await connection_of(page, paging, after, context)
 
 
@@ -480,6 +482,16 @@ async def connection_of(page: FoundPage, paging: Paging, after: str | None, cont
         for found, station in zip(page.found, stations, strict=True)
     ]
     return StationConnection(page=page, paging=paging, after=after, edges=edges)
+
+
+def may_select(info: Info, name: str) -> bool:
+    """Tell whether a field may be selected directly below the one that is resolved; fragments may hold anything."""
+    return any(
+        not isinstance(selection, FieldNode) or selection.name.value == name
+        for node in info._raw_info.field_nodes  # noqa: SLF001 - Strawberry's own view of it is made anew each time
+        if node.selection_set is not None
+        for selection in node.selection_set.selections
+    )
 
 
 def read_radius(radius_m: float) -> float:

@@ -56,4 +56,4 @@ class StationRouteQuery:
             raise InvalidInputError("corridorM", problem)
         line = await asyncio.to_thread(read_route, route, datum)  # a long one in another datum takes 30 ms
         where = Corridor(line=line, width_m=corridor_m)
-        return await search_stations(info.context, where, wanted, first, after)
+        return await search_stations(info, where, wanted, first, after)

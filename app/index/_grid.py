@@ -6,12 +6,26 @@ asks the live board, once for all, and ``cut`` orders and pages. What they answe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import cos, pi, radians, sqrt
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from app.index import _kernel
-from app.index._columns import CELL_ROWS, CELLS_PER_ROW, ByteArray, Columns, Dictionaries, IntArray, LongArray
+from app.index._columns import (
+    CELL_ROWS,
+    CELLS_PER_DEGREE,
+    CELLS_PER_ROW,
+    NO_CELL,
+    ByteArray,
+    Columns,
+    Dictionaries,
+    IntArray,
+    LongArray,
+    cell_column,
+    cell_row,
+)
 from app.index._kernel import Gathered, Kernel, Picked
 from app.index._packing import ACCESSES, KINDS, MAX_POWER_W
 from app.index._query import asks_for_evse, asks_for_live, by_hours_and_text, codes, first_rank_after, see_slots
@@ -29,6 +43,14 @@ _UNITED_SHARE: Final = 1 / 8
 _REMEMBERED_FILTERS: Final = 128
 _CODES: Final = 256
 """Kinds and accesses are one byte."""
+
+_BLOCK: Final = 25
+"""Stations are counted in blocks of so many cells by so many."""
+
+_BLOCKS_PER_ROW: Final = CELLS_PER_ROW // _BLOCK
+_METRES_PER_DEGREE: Final = pi * EARTH_RADIUS_M / 180.0
+_PAGES_LOOKED_AT: Final = 10
+"""A smaller circle has room for so many pages of stations, were they spread evenly about its block."""
 
 _NOTHING: Final = np.zeros(0, np.bool_)
 _NO_STATIONS: Final = np.zeros(0, np.int32)
@@ -85,7 +107,29 @@ class Grid:
         self._by_operator = _by_code(columns.operator)
         self._by_access = _by_code(columns.access.astype(np.int32))
         self._by_connector = _by_connector(columns, kernel)
+        located = columns.cell[columns.cell != NO_CELL].astype(np.int64)
+        block = located // CELLS_PER_ROW // _BLOCK * _BLOCKS_PER_ROW + located % CELLS_PER_ROW // _BLOCK
+        self._in_block = np.bincount(block, minlength=_BLOCKS_PER_ROW * (CELL_ROWS // _BLOCK)).astype(np.int32)
         self._wanted: dict[_FilterKey, _Wanted] = {}
+
+    def smaller(self, search: Search) -> Search | None:
+        """Return the search in a smaller circle that likely fills its page; None where it may have to look at all.
+
+        If more match than the page holds, it is the page of the larger circle, too.
+        """
+        where = search.where
+        if search.wants_total or search.after is not None or not isinstance(where, Near):
+            return None
+        center = where.center
+        block = cell_row(center.lat) // _BLOCK * _BLOCKS_PER_ROW + cell_column(center.lon) // _BLOCK
+        count = int(self._in_block[block])
+        if not count:
+            return None
+        block_m2 = (_BLOCK / CELLS_PER_DEGREE * _METRES_PER_DEGREE) ** 2 * max(0.01, cos(radians(center.lat)))
+        radius_m = sqrt(_PAGES_LOOKED_AT * (search.first + 1) * block_m2 / (pi * count))
+        if radius_m > where.radius_m / 2:
+            return None
+        return msgspec.structs.replace(search, where=Near(center=center, radius_m=radius_m))
 
     def ask(self, searches: Sequence[Search]) -> Asked:
         """Prepare searches that ``answers``, all of one filter and one moment, or a single one in a box."""

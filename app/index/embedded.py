@@ -117,8 +117,14 @@ class EmbeddedIndex(StationIndex):
 
     async def search(self, search: Search) -> SearchPage:
         """Answer one search; a large one leaves the event loop free while it looks."""
-        if self._grid is not None and _grid.answers(search):
-            return (await self._search_alike(self._grid, (search,)))[0]
+        grid = self._grid
+        if grid is not None and _grid.answers(search):
+            smaller = grid.smaller(search)
+            if smaller is not None:
+                (page,) = await self._search_alike(grid, (smaller,))
+                if page.has_next:
+                    return SearchPage(page.hits, None, has_next=True)
+            return (await self._search_alike(grid, (search,)))[0]
         columns = self._require_columns()
         ask = partial(_query.ask, columns, search)
         has_polygons = isinstance(search.where, Area) and search.where.polygons

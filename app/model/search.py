@@ -94,13 +94,14 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of one search, evaluated at ``at``."""
+    """One page of one search, evaluated at ``at``. Not ``wants_total``: how many match in all need not be counted."""
 
     where: Where
     filter: StationFilter
     first: int
     at: Instant
     after: Position | None = None
+    wants_total: bool = True
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
@@ -116,10 +117,10 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
 
 
 class SearchPage(msgspec.Struct, frozen=True):
-    """Hits in order, how many match in all (exact), and whether more follow."""
+    """Hits in order, how many match in all (exact; None where it was not counted), and whether more follow."""
 
     hits: tuple[Hit, ...]
-    total_count: int
+    total_count: int | None
     has_next: bool
 
 

@@ -76,7 +76,7 @@ class Sightings:
     def add(self, station: Station, *, priced: bool) -> "Sighting":
         """See a station. ``priced``: its fees may be shown."""
         self._seen.append((station, priced))
-        return Sighting(station, self, len(self._seen) - 1, priced=priced)
+        return Sighting(station, self.at, priced, self, len(self._seen) - 1)
 
     def view(self, place: int) -> StationView:
         """Return the view of the station that was added in this place."""
@@ -131,18 +131,14 @@ class Sightings:
         return EvseView(evse, station.id, availability, status, at, stale, held)
 
 
-class Sighting:
-    """A station that a viewer may see, at a moment."""
+class Sighting(msgspec.Struct, frozen=True, gc=False):
+    """A station that a viewer may see ``at`` a moment, as it is indexed. ``priced``: its fees may be shown."""
 
-    __slots__ = ("_place", "_together", "at", "priced", "station")
-
-    def __init__(self, station: Station, together: Sightings, place: int, *, priced: bool) -> None:
-        """Made by ``Sightings.add``."""
-        self.station = station
-        self.priced = priced
-        self.at = together.at
-        self._together = together
-        self._place = place
+    station: Station
+    at: Instant
+    priced: bool
+    _together: Sightings
+    _place: int
 
     @property
     def view(self) -> StationView:

@@ -31,10 +31,10 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 
 
 class FoundPage(msgspec.Struct, frozen=True):
-    """One page of hits; ``total_count`` is exact."""
+    """One page of hits; ``total_count`` is exact, and may be None where it was not wanted."""
 
     found: tuple[Found, ...]
-    total_count: int
+    total_count: int | None
     has_next: bool
 
 
@@ -53,18 +53,26 @@ class StationSearch:
         self._operators_read_at: Instant = -inf
 
     async def search(
-        self, viewer: Viewer, where: Where, wanted: StationFilter, first: int, after: Position | None
+        self,
+        viewer: Viewer,
+        where: Where,
+        wanted: StationFilter,
+        first: int,
+        after: Position | None,
+        *,
+        wants_total: bool = True,
     ) -> FoundPage:
         """Return one page of the stations that the viewer may see. The caller has checked and clamped the arguments."""
         viewer.require(Scope.DISCOVER)
         at = self._clock()
         visible = _visible_to(viewer, wanted)
-        page = await self._index.search(Search(where=where, filter=visible, first=first, at=at, after=after))
+        search = Search(where=where, filter=visible, first=first, at=at, after=after, wants_total=wants_total)
+        page = await self._index.search(search)
         stations = await self._index.find_stations([hit.station_id for hit in page.hits])
         return _found(page, self._see(viewer, stations, at))
 
     async def search_many(
-        self, viewer: Viewer, wheres: Sequence[Near], wanted: StationFilter, first: int
+        self, viewer: Viewer, wheres: Sequence[Near], wanted: StationFilter, first: int, *, wants_total: bool = True
     ) -> list[FoundPage]:
         """Return the first page of each place, in the order asked for, all as of one moment.
 
@@ -74,7 +82,7 @@ class StationSearch:
         at = self._clock()
         visible = _visible_to(viewer, wanted)
         pages = await self._index.search_many(
-            [Search(where=where, filter=visible, first=first, at=at) for where in wheres]
+            [Search(where=where, filter=visible, first=first, at=at, wants_total=wants_total) for where in wheres]
         )
         station_ids = list(dict.fromkeys([hit.station_id for page in pages for hit in page.hits]))
         stations = await self._index.find_stations(station_ids)

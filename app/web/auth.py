@@ -3,7 +3,6 @@
 from starlette.types import Scope
 
 from app.model.feed import FeedInfo
-from app.model.partner import Partner
 from app.partners.base import PartnerDirectory
 from app.services.viewer import Viewer, viewer_of
 from app.web.http import header
@@ -25,7 +24,7 @@ class Doorkeeper:
         """Keep the directory of keys, and the feeds with what they let partners see."""
         self._partners = partners
         self._feeds = feeds
-        self._viewers: dict[Partner, Viewer] = {}  # no more than there are keys
+        self._viewers: dict[str, Viewer] = {}  # no more than there are partners
 
     async def find_viewer(self, scope: Scope) -> Viewer | None:
         """Return who asks; None without a valid key. Raises UnavailableError when nobody can tell."""
@@ -35,9 +34,9 @@ class Doorkeeper:
         partner = await self._partners.find_partner(key)
         if partner is None:
             return None
-        viewer = self._viewers.get(partner)
-        if viewer is None:
-            viewer = self._viewers[partner] = viewer_of(partner, self._feeds)
+        viewer = self._viewers.get(partner.id)
+        if viewer is None or viewer.partner != partner:  # another key of the partner, with other scopes
+            viewer = self._viewers[partner.id] = viewer_of(partner, self._feeds)
         return viewer
 
 

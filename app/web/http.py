@@ -29,8 +29,8 @@ class ClientGoneError(ChargegraphError):
 
 def header(scope: Scope, name: bytes) -> str | None:
     """Return a header's value, None when it is absent; several are joined by commas, as HTTP reads them."""
-    values = [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-    return ",".join(values) if values else None
+    values = [value for key, value in scope["headers"] if key == name]
+    return b",".join(values).decode("latin-1") if values else None
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -91,13 +91,15 @@ def parse_media_type(text: str) -> tuple[str, dict[str, str]]:
 
 def is_json(content_type: str | None) -> bool:
     """Tell whether a Content-Type says JSON in UTF-8."""
+    if content_type == JSON:
+        return True
     name, parameters = parse_media_type(content_type or "")
     return name == JSON and parameters.get("charset", "utf-8") in UTF8_NAMES
 
 
 def negotiate(accept: str | None, offers: Sequence[str], default: str) -> str | None:
     """Return the offer that an Accept header likes best: ``default`` for its wildcards or without one, else None."""
-    if accept is None:
+    if accept is None or accept == "*/*":
         return default
     best: tuple[float, str] | None = None
     for part in accept.split(","):

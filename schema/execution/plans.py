@@ -66,6 +66,7 @@ class _Document:
         self._fragments = fragments
         self._conditions, self._selection_count = _read(document)
         self._plans: dict[tuple[object, ...], Plan] = {}
+        self._names: dict[int, list[str]] = {}
         self._made: dict[tuple[object, ...], Any] = {}
 
     @property
@@ -100,7 +101,10 @@ class _Document:
         chosen = [given.get(name, _ABSENT) for name in self._conditions]
         if not all(value is True or value is False or value is _ABSENT for value in chosen):
             return None
-        names = [variable.variable.name.value for variable in definition.variable_definitions or ()]
+        names = self._names.get(id(definition))
+        if names is None:
+            names = [variable.variable.name.value for variable in definition.variable_definitions or ()]
+            self._names[id(definition)] = names
         key = (id(definition), *chosen, *[name in given for name in names])
         try:
             found: _T = self._made[key]

@@ -1261,6 +1261,14 @@ async def mixed(index: StationIndex, view: PlainView) -> list[Search]:
     return searches
 
 
+async def test_what_need_not_be_counted_is_found_all_the_same(index: StationIndex, mixed: Sequence[Search]) -> None:
+    for search in mixed:
+        page = await index.search(search)
+        uncounted = await index.search(msgspec.structs.replace(search, wants_total=False))
+        assert (uncounted.hits, uncounted.has_next) == (page.hits, page.has_next), search
+        assert uncounted.total_count in {None, page.total_count}
+
+
 async def test_many_searches_are_answered_as_one_by_one(index: StationIndex, mixed: Sequence[Search]) -> None:
     expected = [await index.search(search) for search in mixed]
     assert sum(len(page.hits) for page in expected) > len(mixed)

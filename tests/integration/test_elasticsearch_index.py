@@ -636,7 +636,7 @@ async def test_the_death_of_the_node_with_the_primary_stops_no_search_and_loses_
     async def search() -> None:
         nonlocal searches
         while goes_on():
-            assert (await look(index, NEARBY, first=5)).total_count >= 200
+            assert ((await look(index, NEARBY, first=5)).total_count or 0) >= 200
             searches += 1
 
     async def upsert() -> None:
