@@ -14,7 +14,7 @@ import numpy as np
 
 from app.index._text import searchable_text
 from app.model.geo import is_position
-from app.model.identity import evse_key
+from app.model.identity import evse_digest
 from app.model.opening import OpeningHours
 from app.model.station import NOT_OPERATING, Access, ConnectorType, Presence, Station
 
@@ -26,6 +26,7 @@ NO_POWER: Final = -1
 
 MAX_POWER_W: Final = 2**31 - 1
 KINDS: Final = {kind: code for code, kind in enumerate(ConnectorType)}
+_KIND_OF: Final = {kind.value: code for kind, code in KINDS.items()}  # members of an Enum are slow to look up
 ACCESSES: Final = {access: code for code, access in enumerate(Access)}
 
 CONNECTOR_ROW: Final = np.dtype([("evse", "<u4"), ("kind", "u1"), ("power_w", "<i4")])
@@ -37,7 +38,6 @@ CONNECTOR_BYTES: Final = struct.Struct("<IBi")
 LAYOUT: Final = repr(("1", CONNECTOR_ROW.descr, [kind.name for kind in KINDS], [access.name for access in ACCESSES]))
 """Names everything that packed facts depend on; a store with another layout is packed anew from its content."""
 
-_KEY = struct.Struct("<Q")
 _COMPRESSION_LEVEL = 1
 _HASH_BYTES = 16
 
@@ -105,7 +105,7 @@ def pack_facts(station: Station) -> Facts:
         access=ACCESSES[station.access],
         hours=_pack_hours(station.hours, station.time_zone),
         text=searchable_text(station) if searchable else b"",
-        evse_keys=b"".join([_KEY.pack(evse_key(evse.id)) for evse in station.evses]),
+        evse_keys=b"".join([evse_digest(evse.id)[::-1] for evse in station.evses]),
         connectors=_pack_connectors(station) if searchable else b"",
     )
 
@@ -142,14 +142,17 @@ def _pack_connectors(station: Station) -> bytes:
         return b""
     rows: list[bytes] = []
     for number, evse in enumerate(station.evses):
-        if evse.presence in NOT_OPERATING:
+        if evse.presence is not Presence.IN_SERVICE and evse.presence in NOT_OPERATING:
             continue
         if not evse.connectors:
             rows.append(CONNECTOR_BYTES.pack(number, NO_CONNECTOR, NO_POWER))
         for connector in evse.connectors:
             power_w = connector.max_power_w
-            bounded_w = NO_POWER if power_w is None else max(NO_POWER, min(power_w, MAX_POWER_W))
-            rows.append(CONNECTOR_BYTES.pack(number, KINDS[connector.type], bounded_w))
+            if power_w is None or power_w < NO_POWER:
+                power_w = NO_POWER
+            elif power_w > MAX_POWER_W:
+                power_w = MAX_POWER_W
+            rows.append(CONNECTOR_BYTES.pack(number, _KIND_OF[connector.type._value_], power_w))
     return b"".join(rows)
 
 

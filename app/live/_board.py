@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
 from itertools import compress
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from app.live.base import LiveBoard, RecordSummary
 from app.model.availability import Availability, EvseStatus, StatusChannel
 from app.model.clock import Instant
-from app.model.identity import SEPARATOR
+from app.model.identity import SEPARATOR, evse_digest
 from app.model.search import BoolArray, KeyArray, SlotArray
 
 SLOT = np.dtype(
@@ -460,7 +459,7 @@ def _make_columns(pages: int) -> _Columns:
 
 def _keys(evse_ids: Iterable[str]) -> KeyArray:
     """``app.model.identity.evse_key`` of many."""
-    digests = b"".join([blake2b(evse_id.encode(), digest_size=8).digest() for evse_id in evse_ids])
+    digests = b"".join([evse_digest(evse_id) for evse_id in evse_ids])
     return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 

@@ -41,4 +41,9 @@ def evse_key(evse_id: str) -> int:
 
     Two of four million identifiers collide with a probability of about 4e-7; whoever builds columns checks it.
     """
-    return int.from_bytes(blake2b(evse_id.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(evse_digest(evse_id), "big")
+
+
+def evse_digest(evse_id: str) -> bytes:
+    """Return the eight bytes of an Evse's key, the highest first."""
+    return blake2b(evse_id.encode(), digest_size=8).digest()
