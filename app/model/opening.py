@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
+from math import inf
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -10,6 +11,8 @@ from app.model.clock import BEIJING, Instant
 
 MINUTES_A_DAY = 24 * 60
 DAYS = range(1, 8)
+_MINUTES_A_WEEK = 7 * MINUTES_A_DAY
+_HALF_HOUR_S = 1_800.0
 
 
 class Period(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -64,6 +67,26 @@ def is_open(hours: OpeningHours, at: Instant, time_zone: str | None) -> bool | N
         or (period.day == yesterday and minute + MINUTES_A_DAY < period.end_min)
         for period in hours.weekly
     )
+
+
+def open_until(hours: OpeningHours, at: Instant, time_zone: str | None) -> Instant:
+    """Return until when ``is_open`` surely answers what it answers at an Instant; infinity where it always will.
+
+    Weeks are followed to their next edge, and no further than half an hour: local clocks may be put forward or back.
+    """
+    edges = [edge for exception in hours.exceptions for edge in (exception.start, exception.end) if edge > at]
+    zone = _zone(time_zone)
+    if hours.weekly and not hours.always_open and zone is not None:
+        edges.append((at // _HALF_HOUR_S + 1) * _HALF_HOUR_S)
+        local = datetime.fromtimestamp(at, zone)
+        now_min = (local.isoweekday() - 1) * MINUTES_A_DAY + local.hour * 60 + local.minute
+        turns = [
+            ((period.day - 1) * MINUTES_A_DAY + edge_min - now_min - 1) % _MINUTES_A_WEEK + 1
+            for period in hours.weekly
+            for edge_min in (period.start_min, period.end_min)
+        ]
+        edges.append((at // 60 + min(turns)) * 60)
+    return min(edges, default=inf)
 
 
 @lru_cache(maxsize=512)

@@ -1,16 +1,12 @@
 """What a viewer sees of stations at one moment, and for how long that stays true."""
 
-from math import inf
-
 import msgspec
 
 from app.live.base import LiveBoard
 from app.model.availability import Availability, EvseStatus
 from app.model.clock import Instant
-from app.model.opening import OpeningHours, is_open
+from app.model.opening import is_open, open_until
 from app.model.station import NO_FEES, NOT_OPERATING, Evse, Presence, Station
-
-_MINUTE_S = 60.0
 
 
 class EvseView(msgspec.Struct, frozen=True, gc=False):
@@ -90,7 +86,7 @@ class Sightings:
         slots = self._board.find_slots([evse.evse.id for evse in view.evses])
         if slots is None:
             return None
-        until = _next_turn(view.station.hours, self.at)
+        until = open_until(view.station.hours, self.at, view.station.time_zone)
         for evse in view.evses:
             if evse.held:
                 return None
@@ -153,14 +149,6 @@ class Sighting(msgspec.Struct, frozen=True, gc=False):
 def _operates(presence: Presence) -> bool:
     # Nearly all do, and to look for a member of an Enum in a set costs as much as all else here.
     return presence is Presence.IN_SERVICE or presence not in NOT_OPERATING
-
-
-def _next_turn(hours: OpeningHours, at: Instant) -> Instant:
-    """Return until when the answer whether a station is open cannot change: weeks are told by the minute."""
-    turns = [edge for exception in hours.exceptions for edge in (exception.start, exception.end) if edge > at]
-    if hours.weekly and not hours.always_open:
-        turns.append((at // _MINUTE_S + 1) * _MINUTE_S)
-    return min(turns, default=inf)
 
 
 def _without_fees(station: Station) -> Station:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import orjson
 
-MAX_FRAGMENT_BYTES = 64 * 2**20
+MAX_FRAGMENT_BYTES = 128 * 2**20
 """How many bytes of answers are kept in a process."""
 
 HOLE = orjson.Fragment(b"\x00")

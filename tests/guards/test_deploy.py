@@ -720,4 +720,4 @@ def test_the_page_counts_with_the_bytes_of_a_live_slot() -> None:
     from app.live._board import SLOT
 
     page = (_DEPLOY / "README.md").read_text(encoding="utf-8")
-    assert f"× ({SLOT.itemsize} + 8 + 8.4) B" in page
+    assert f"× ({SLOT.itemsize} + 8 + 8 + 8.4) B" in page

@@ -1,9 +1,12 @@
 from datetime import datetime
+from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.model.clock import BEIJING
-from app.model.opening import OpeningHours, Period, SpecialPeriod, is_open
+from app.model.opening import OpeningHours, Period, SpecialPeriod, is_open, open_until
 
 MONDAY = 23  # November 2026
 
@@ -47,3 +50,42 @@ def test_special_periods_win():
     hours = OpeningHours(always_open=True, exceptions=(closed,))
     assert is_open(hours, instant(MONDAY, "12:00"), None) is False
     assert is_open(hours, instant(MONDAY + 1, "12:00"), None) is True
+
+
+@st.composite
+def weeks(draw: st.DrawFn) -> OpeningHours:
+    minutes = st.integers(0, 1_440)
+    periods = draw(st.lists(st.tuples(st.integers(1, 7), minutes, st.integers(1, 1_440)), max_size=4))
+    starts = st.floats(-90_000, 90_000)
+    exceptions = draw(st.lists(st.tuples(starts, st.floats(1, 90_000), st.booleans()), max_size=2))
+    return OpeningHours(
+        always_open=draw(st.sampled_from((None, None, True))),
+        weekly=tuple(
+            Period(day=day, start_min=start, end_min=min(start + length, 2_880)) for day, start, length in periods
+        ),
+        exceptions=tuple(
+            SpecialPeriod(start=NOW + start, end=NOW + start + length, open=open_)
+            for start, length, open_ in exceptions
+        ),
+    )
+
+
+NOW = instant(MONDAY, "12:00")
+ZONES = ("Asia/Shanghai", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu", None)
+
+
+@given(weeks(), st.floats(-4e7, 4e7), st.sampled_from(ZONES), st.floats(0, 1, exclude_max=True))
+def test_the_answer_stays_the_same_until_then(hours, shift, zone, share):
+    at = NOW + shift
+    until = open_until(hours, at, zone)
+    assert until > at
+    later = at + (min(until, at + 1e6) - at) * share
+    if later < until:
+        assert is_open(hours, later, zone) is is_open(hours, at, zone)
+
+
+def test_a_week_is_followed_to_its_next_edge():
+    at = instant(MONDAY, "17:45")
+    assert open_until(OFFICE, at, "Asia/Shanghai") - at == 15 * 60
+    assert open_until(OFFICE, at + 15 * 60, "Asia/Shanghai") - at == 45 * 60, "half an hour at most"
+    assert open_until(OpeningHours(always_open=True), at, None) == inf
