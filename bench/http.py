@@ -211,7 +211,7 @@ def main() -> None:
             load(ours, script, arguments.seconds)
         show(ours, limit, "ours, cold")
         ours.tell("warm")
-        load(ours, script, 2.0)
+        load(ours, script, 12.0)
         print(f"memory: {ours.memory_mb()[0]:.0f} MB, at most {ours.memory_mb()[1]:.0f} MB")
         forget([ours])
         ours.tell("update")

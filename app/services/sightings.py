@@ -1,5 +1,7 @@
 """What a viewer sees of stations at one moment, and for how long that stays true."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from app.live.base import LiveBoard
@@ -58,7 +60,11 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
 
 
 class Sightings:
-    """Stations seen together at one moment: the board is asked once for the Evses of all of them, when it is needed."""
+    """Stations seen together at one moment.
+
+    The board is asked for the Evses of the first that is looked at, and then at once for those of all others: of an
+    answer nearly all of which is kept, few are looked at.
+    """
 
     def __init__(self, board: LiveBoard, live_feeds: frozenset[str], at: Instant) -> None:
         """See nothing yet. ``live_feeds`` are those that tell live status."""
@@ -66,19 +72,29 @@ class Sightings:
         self._board = board
         self._live_feeds = live_feeds
         self._seen: list[tuple[Station, bool]] = []  # no Sightings: cycles are work for the garbage collector
-        self._views: list[StationView] = []
-        self._change = 0
+        self._views: list[StationView | None] = []
+        self._changes: list[int] = []
+        self._looked = False
 
     def add(self, station: Station, *, priced: bool) -> "Sighting":
         """See a station. ``priced``: its fees may be shown."""
         self._seen.append((station, priced))
+        self._views.append(None)
+        self._changes.append(0)
         return Sighting(station, self.at, priced, self, len(self._seen) - 1)
 
     def view(self, place: int) -> StationView:
         """Return the view of the station that was added in this place."""
-        if place >= len(self._views):
-            self._look()
-        return self._views[place]
+        view = self._views[place]
+        if view is None:
+            places = [place]
+            if self._looked:
+                places = [other for other, seen in enumerate(self._views) if seen is None]
+            self._looked = True
+            self._look(places)
+            view = self._views[place]
+            assert view is not None
+        return view
 
     def mark(self, place: int) -> Mark | None:
         """Return what the view in this place was made of; None while it can change without notice."""
@@ -92,15 +108,17 @@ class Sightings:
                 return None
             if evse.status is not None and not evse.stale and evse.status.stale_after < until:
                 until = evse.status.stale_after
-        return Mark(self._seen[place][0], slots, self._change, until, self._board)
+        return Mark(self._seen[place][0], slots, self._changes[place], until, self._board)
 
-    def _look(self) -> None:
-        self._change = self._board.change_count  # first: what changes while we read counts as changed since
-        evse_ids = [evse.id for station, _ in self._seen for evse in station.evses]
+    def _look(self, places: Sequence[int]) -> None:
+        change = self._board.change_count  # first: what changes while we read counts as changed since
+        seen = [self._seen[place] for place in places]
+        evse_ids = [evse.id for station, _ in seen for evse in station.evses]
         statuses = iter(self._board.find(evse_ids))
         holds = iter(self._board.holds(evse_ids, self.at))
-        self._views = [
-            StationView(
+        for place, (station, priced) in zip(places, seen, strict=True):
+            self._changes[place] = change
+            self._views[place] = StationView(
                 station=station if priced else _without_fees(station),
                 evses=tuple(
                     [self._evse_view(station, evse, next(statuses), held=next(holds)) for evse in station.evses]
@@ -108,8 +126,6 @@ class Sightings:
                 open_now=is_open(station.hours, self.at, station.time_zone),
                 at=self.at,
             )
-            for station, priced in self._seen
-        ]
 
     def _evse_view(self, station: Station, evse: Evse, status: EvseStatus | None, *, held: bool) -> EvseView:
         at = self.at
