@@ -10,7 +10,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SOURCES := app indexers schema tests
 # How many processes run the tests; what follows the command of `make demo` and `make servers`
-# (make demo ARGS="--port 9000").
+# (make demo ARGS="--stations 500").
 WORKERS ?= 2
 ARGS ?=
 # Leaves the index's kernel in numba's cache, so that no start has to compile it.
