@@ -165,7 +165,7 @@ async def run_all(work: Callable[[Search], Awaitable[Any]], asked: Iterable[Sear
     await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
 
 
-def by_wrk(url: str, asked: Sequence[Search], folder: Path, seconds: float) -> float | None:
+def by_wrk(url: str, asked: Sequence[Search], folder: Path, seconds: float, prefix: str = PREFIX) -> float | None:
     """Searches a second that a load generator gets for the very requests of the adapter."""
     wrk = shutil.which("wrk")
     if wrk is None:
@@ -182,7 +182,7 @@ def by_wrk(url: str, asked: Sequence[Search], folder: Path, seconds: float) -> f
         """
     )
     shown = "hits.total.value,hits.hits.fields,aggregations"
-    target = f"{url}/{PREFIX}-stations/_search?allow_partial_search_results=false&filter_path={shown}"
+    target = f"{url}/{prefix}-stations/_search?allow_partial_search_results=false&filter_path={shown}"
     command = [wrk, "-t1", f"-c{AT_ONCE}", f"-d{seconds:.0f}s", "-s", str(script), target]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"Requests/sec:\s*([\d.]+)", told)

@@ -8,25 +8,23 @@ Starts servers of its own, and fills them. Needs wrk, Java, Maven and Redis. All
 import argparse
 import json
 import os
-import re
-import subprocess
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-import msgspec
 import uvloop
 from elasticsearch import Elasticsearch
 
-from app.index import _es_query
 from app.index.elasticsearch import ElasticsearchIndex
 from app.live.redis import RedisLiveBoard
-from app.model.search import Near, StationFilter
+from app.model.search import Near, Search, StationFilter
 from app.model.station import ConnectorType
 from bench import data
-from bench.http import AT_ONCE, POINTS, QUERY, Server, forget, load, serving, write_script
+from bench.elasticsearch import PAGE, by_wrk
+from bench.http import POINTS, QUERY, Server, forget, load, serving, write_script
 from tests.servers.elasticsearch import ElasticsearchNode
 from tests.servers.redis import RedisServer
 
@@ -47,53 +45,19 @@ async def fill(index_url: str, live_url: str, count: int) -> None:
     await board.close()
 
 
-def alone(url: str, script: Path, seconds: float) -> float:
-    """Searches a second that wrk gets from Elasticsearch."""
-    shown = "hits.total.value,hits.hits.fields,aggregations"
-    target = f"{url}/{PREFIX}-stations/_search?allow_partial_search_results=false&filter_path={shown}"
-    command = ["wrk", "-t1", f"-c{AT_ONCE}", f"-d{seconds:g}s", "-s", str(script), target]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"Requests/sec:\s*([\d.]+)", told)
-    assert found is not None, told
-    assert "Non-2xx" not in told, told
-    return float(found[1])
-
-
-def searches(count: int, path: Path) -> Path:
-    """Write wrk's script with the searches that the API puts for the query."""
-    bodies = []
-    for point in data.places(count, POINTS):
-        where = Near(center=point, radius_m=20_000.0)
-        query = _es_query.matching(_es_query.possible(where, None), WANTED)
-        bodies.append(msgspec.json.encode(_es_query.nearest(query, where, 20 + 8, None)))
-    lines = ",\n".join(f"[==[{body.decode()}]==]" for body in bodies)
-    path.write_text(
-        f"""local bodies = {{
-{lines}
-}}
-local at = 0
-wrk.method, wrk.headers["content-type"] = "POST", "application/json"
-request = function() at = at % #bodies + 1; return wrk.format(nil, nil, nil, bodies[at]) end
-""",
-        encoding="utf-8",
-    )
-    return path
-
-
-def measure(url: str, servers: list[Server], scripts: tuple[Path, Path], rounds: int, seconds: float) -> None:
+def measure(servers: list[Server], script: Path, alone: Callable[[], float], rounds: int, seconds: float) -> None:
     """Load Elasticsearch alone, and then all processes of the API at once, in turn; their rates are added."""
-    api, search = scripts
     with ThreadPoolExecutor(len(servers)) as pool:
 
         def load_all(for_s: float) -> None:
-            list(pool.map(lambda server: load(server, api, for_s, "0,1"), servers))
+            list(pool.map(lambda server: load(server, script, for_s, "0,1"), servers))
 
         load_all(8.0)  # until all stations are remembered, and the JVM is warm
-        alone(url, search, 4.0)
+        alone()
         forget(servers)
         best = 0.0
         for _ in range(rounds):
-            best = max(best, alone(url, search, seconds))
+            best = max(best, alone())
             load_all(seconds)
     rates = [sum(of_round) for of_round in zip(*(server.rates for server in servers), strict=True)]
     cpu = min(min(server.cpu_us) for server in servers)
@@ -128,14 +92,24 @@ def main() -> None:
             json.dumps({"query": QUERY, "variables": {"lon": point.lon, "lat": point.lat}}).encode()
             for point in data.places(count, POINTS)
         ]
-        api, search = write_script(scratch / "api.lua", bodies), searches(count, scratch / "search.lua")
+        script = write_script(scratch / "api.lua", bodies)
+        asked = [
+            Search(where=Near(center=point, radius_m=20_000.0), filter=WANTED, first=PAGE, at=data.AT)
+            for point in data.places(count, POINTS)
+        ]
+
+        def alone() -> float:
+            rate = by_wrk(node.url, asked, scratch, arguments.seconds, PREFIX)
+            assert rate is not None, "wrk is missing"
+            return rate
+
         ours = stack.enter_context(serving("ours", scratch / "one", count, "0,1"))
         found = json.loads(ours.ask(bodies[0]))["data"]["nearbyStations"]["edges"]
         print(f"{count:,} stations; {len(found)} found; started in {ours.started_s:.1f} s")
-        measure(node.url, [ours], (api, search), arguments.rounds, arguments.seconds)
+        measure([ours], script, alone, arguments.rounds, arguments.seconds)
         other = stack.enter_context(serving("ours", scratch / "other", count, "0,1"))
         forget([ours])
-        measure(node.url, [ours, other], (api, search), arguments.rounds, arguments.seconds)
+        measure([ours, other], script, alone, arguments.rounds, arguments.seconds)
 
 
 if __name__ == "__main__":

@@ -72,29 +72,21 @@ class Sightings:
         self._board = board
         self._live_feeds = live_feeds
         self._seen: list[tuple[Station, bool]] = []  # no Sightings: cycles are work for the garbage collector
-        self._views: list[StationView | None] = []
-        self._changes: list[int] = []
-        self._looked = False
+        self._views: dict[int, tuple[StationView, int]] = {}
+        """By place, and the number of the board's last change before it was looked at."""
 
     def add(self, station: Station, *, priced: bool) -> "Sighting":
         """See a station. ``priced``: its fees may be shown."""
         self._seen.append((station, priced))
-        self._views.append(None)
-        self._changes.append(0)
         return Sighting(station, self.at, priced, self, len(self._seen) - 1)
 
     def view(self, place: int) -> StationView:
         """Return the view of the station that was added in this place."""
-        view = self._views[place]
-        if view is None:
-            places = [place]
-            if self._looked:
-                places = [other for other, seen in enumerate(self._views) if seen is None]
-            self._looked = True
-            self._look(places)
-            view = self._views[place]
-            assert view is not None
-        return view
+        if place not in self._views:
+            self._look(
+                [other for other in range(len(self._seen)) if other not in self._views] if self._views else [place]
+            )
+        return self._views[place][0]
 
     def mark(self, place: int) -> Mark | None:
         """Return what the view in this place was made of; None while it can change without notice."""
@@ -108,7 +100,7 @@ class Sightings:
                 return None
             if evse.status is not None and not evse.stale and evse.status.stale_after < until:
                 until = evse.status.stale_after
-        return Mark(self._seen[place][0], slots, self._changes[place], until, self._board)
+        return Mark(self._seen[place][0], slots, self._views[place][1], until, self._board)
 
     def _look(self, places: Sequence[int]) -> None:
         change = self._board.change_count  # first: what changes while we read counts as changed since
@@ -117,8 +109,7 @@ class Sightings:
         statuses = iter(self._board.find(evse_ids))
         holds = iter(self._board.holds(evse_ids, self.at))
         for place, (station, priced) in zip(places, seen, strict=True):
-            self._changes[place] = change
-            self._views[place] = StationView(
+            view = StationView(
                 station=station if priced else _without_fees(station),
                 evses=tuple(
                     [self._evse_view(station, evse, next(statuses), held=next(holds)) for evse in station.evses]
@@ -126,6 +117,7 @@ class Sightings:
                 open_now=is_open(station.hours, self.at, station.time_zone),
                 at=self.at,
             )
+            self._views[place] = view, change
 
     def _evse_view(self, station: Station, evse: Evse, status: EvseStatus | None, *, held: bool) -> EvseView:
         at = self.at

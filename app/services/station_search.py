@@ -72,7 +72,7 @@ class StationSearch:
         return _found(page, self._see(viewer, stations, at))
 
     async def search_many(
-        self, viewer: Viewer, wheres: Sequence[Near], wanted: StationFilter, first: int, *, wants_total: bool = True
+        self, viewer: Viewer, wheres: Sequence[Near], wanted: StationFilter, first: int
     ) -> list[FoundPage]:
         """Return the first page of each place, in the order asked for, all as of one moment.
 
@@ -82,7 +82,7 @@ class StationSearch:
         at = self._clock()
         visible = _visible_to(viewer, wanted)
         pages = await self._index.search_many(
-            [Search(where=where, filter=visible, first=first, at=at, wants_total=wants_total) for where in wheres]
+            [Search(where=where, filter=visible, first=first, at=at) for where in wheres]
         )
         station_ids = list(dict.fromkeys([hit.station_id for page in pages for hit in page.hits]))
         stations = await self._index.find_stations(station_ids)
