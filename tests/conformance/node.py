@@ -1,0 +1,60 @@
+"""Suites and tools that run on Node.js: a folder each, with its package.json, its lock file and its scripts.
+
+A folder is installed from its lock into the user's cache, once for all checkouts and runs, and its scripts run there.
+Lock files hold no addresses: `npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved`.
+"""
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.servers.process import ServerMissingError, locked
+
+_HERE = Path(__file__).parent
+_INSTALLED_WITHIN_S = 900
+_INSTALLED = ".installed"
+
+
+@functools.cache
+def node_folder(name: str) -> Path:
+    """Return a copy of `tests/conformance/NAME` that has its packages. Raises ServerMissingError without Node.js."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise ServerMissingError("Node.js with npm is not here, which runs the suites that we did not write")
+    source = _HERE / name
+    packages = (source / "package.json").read_bytes() + (source / "package-lock.json").read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chargegraph-node"
+    folder = cache / f"{name}-{hashlib.sha256(packages).hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(cache / f"{name}.lock"):
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+        if not (folder / _INSTALLED).exists():
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-progress"]
+            made = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, timeout=_INSTALLED_WITHIN_S, check=False
+            )
+            if made.returncode != 0:
+                raise ServerMissingError(f"npm could not install {name}: {made.stderr.strip()[-2_000:]}")
+            (folder / _INSTALLED).touch()
+    return folder
+
+
+def run_node(
+    folder: Path, *command: str, environment: Mapping[str, str] | None = None, timeout_s: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that the folder's packages brought, or else `node` with these words; look at its exit code."""
+    program = folder / "node_modules" / ".bin" / command[0]
+    words = [str(program), *command[1:]] if program.exists() else ["node", *command]
+    return subprocess.run(
+        words,
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1", "NO_UPDATE_NOTIFIER": "1", **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
