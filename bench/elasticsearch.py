@@ -118,7 +118,7 @@ async def bare_bulk(url: str, node: Elasticsearch, feeds: dict[str, list[Station
     for stations in feeds.values():
         lines = [document.lines for document in station_documents(stations)]
         if not whole:
-            lines = [re.sub(rb',"doc":.*\}\n$', b"}\n", line) for line in lines]
+            lines = [re.sub(rb',"doc":"[^"]*"\}\n$', b"}\n", line) for line in lines]
         with meter:
             await pumped(lambda part: cluster.bulk("bare-alias", part), lines)
     with meter:
@@ -211,22 +211,34 @@ async def measure(url: str, count: int, rounds: int, folder: Path) -> None:
             node.indices.delete(index=name)
         await index.open()
         try:
-            bare = await bare_bulk(url, node, feeds, whole=False)
-            print(f"bare bulk of flat documents   {bare}")
-            whole = await bare_bulk(url, node, feeds, whole=True)
-            print(f"… with the stations in them   {whole}")
-            one = await adapter(index, node, as_one_feed(feeds))
-            print(f"adapter, as one statement     {one}")
-            ratios = f"{one.wall / bare.wall:.2f}, with the stations in them {one.wall / whole.wall:.2f}"
-            print(f"adapter / bare bulk: {ratios}")
-            print(f"adapter, the same again       {await adapter(index, node, as_one_feed(feeds))}")
-            await index.remove_feed("nation")
+            await measure_bulk(index, url, node, feeds)
             print(f"adapter, as {len(feeds)} statements      {await adapter(index, node, feeds)}")
             node.indices.forcemerge(index=f"{PREFIX}-stations", max_num_segments=1)
             await measure_searches(index, url, feeds, rounds, folder)
             await measure_batches(index, feeds, rounds)
         finally:
             await index.close()
+
+
+async def measure_bulk(
+    index: ElasticsearchIndex, url: str, node: Elasticsearch, feeds: dict[str, list[Station]]
+) -> None:
+    """Bring the stations in as bare bytes and through the adapter, turn about: a node gets faster with time."""
+    best = {"bare": inf, "whole": inf, "adapter": inf}
+    nation = as_one_feed(feeds)
+    for _ in range(2):
+        bare = await bare_bulk(url, node, feeds, whole=False)
+        print(f"bare bulk of flat documents   {bare}", flush=True)
+        whole = await bare_bulk(url, node, feeds, whole=True)
+        print(f"… with the stations in them   {whole}", flush=True)
+        await index.remove_feed("nation")
+        one = await adapter(index, node, nation)
+        print(f"adapter, as one statement     {one}", flush=True)
+        best = {name: min(best[name], each.wall) for name, each in zip(best, (bare, whole, one), strict=True)}
+    ratios = f"{best['adapter'] / best['bare']:.2f}, with the stations in them {best['adapter'] / best['whole']:.2f}"
+    print(f"adapter / bare bulk, the best of each: {ratios}")
+    print(f"adapter, the same again       {await adapter(index, node, nation)}")
+    await index.remove_feed("nation")
 
 
 async def measure_searches(

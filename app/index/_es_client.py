@@ -48,6 +48,7 @@ _CONNECTIONS_PER_NODE: Final = 32
 _BULK_BYTES: Final = 2**20 - 2**16
 """Larger bodies are sent by aiohttp only with a warning, for they may hold up the event loop."""
 _REQUESTS_IN_FLIGHT: Final = 4
+_PARTS_WAITING: Final = 8
 _SEARCHES_AT_ONCE: Final = 100
 _HITS_AT_ONCE: Final = 12_000
 _PARTS_IN_FLIGHT: Final = 2
@@ -398,15 +399,19 @@ def _is_worth_a_try(error: UnavailableError) -> bool:
 
 
 class Pump:
-    """Sends parts of something large, a few at a time: whoever puts more waits until there is room."""
+    """Sends parts of something large, a few at a time: whoever puts more waits until there is room.
+
+    There is room for more than is on the way, so that whoever makes the parts and who takes them work side by side.
+    """
 
     def __init__(self, send: Callable[[list[bytes]], Awaitable[None]]) -> None:
         """Begin with nothing on the way."""
         self._send = send
         self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight = asyncio.Semaphore(_REQUESTS_IN_FLIGHT)
 
     async def put(self, lines: Sequence[bytes]) -> None:
-        """Send lines; returns when the last of them are on their way. Raises what an earlier part failed with."""
+        """Send lines; returns when there was room for the last of them. Raises what an earlier part failed with."""
         part: list[bytes] = []
         size = 0
         for line in lines:
@@ -431,8 +436,12 @@ class Pump:
                 await self._tasks.pop()
 
     async def _start(self, part: list[bytes]) -> None:
-        await self._wait_for(_REQUESTS_IN_FLIGHT - 1)
-        self._tasks.add(asyncio.ensure_future(self._send(part)))
+        await self._wait_for(_PARTS_WAITING + _REQUESTS_IN_FLIGHT - 1)
+        self._tasks.add(asyncio.create_task(self._send_in_turn(part)))
+
+    async def _send_in_turn(self, part: list[bytes]) -> None:
+        async with self._in_flight:
+            await self._send(part)
 
     async def _wait_for(self, room: int) -> None:
         while len(self._tasks) > room:

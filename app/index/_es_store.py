@@ -38,6 +38,7 @@ from app.index._document import (
 )
 from app.index._es_client import TIDY, WRITE, Cluster, Pump, RefusedError, pumped, pumping
 from app.index._es_query import Query
+from app.index._packing import unpack_station
 from app.index.base import ReplaceSummary
 from app.model.station import Station
 
@@ -93,7 +94,7 @@ class _Identified(msgspec.Struct, frozen=True):
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    doc: Station
+    doc: bytes | Station
 
 
 _versions_decoder = msgspec.json.Decoder(_Versions)
@@ -462,8 +463,7 @@ class Store:
                 try:
                     async with pumping(successor.write) as pump:
                         async for documents in self._documents(live, list(versions)):
-                            stations = [_kept_decoder.decode(raw).doc for raw in documents]
-                            await pump.put([station_document(station).lines for station in stations])
+                            await pump.put([station_document(_kept(raw)).lines for raw in documents])
                     await self._put_in_force(successor, live, len(versions))
                 except BaseException:
                     await self.drop(successor)
@@ -483,6 +483,12 @@ class Store:
 
     def _building_alias(self, name: str) -> str:
         return f"{self._prefix}-building-{name.removeprefix(self._prefix + '-')}"
+
+
+def _kept(raw: msgspec.Raw) -> Station:
+    """Return the station of a document of whatever layout: they were kept as JSON once."""
+    doc = _kept_decoder.decode(raw).doc
+    return doc if isinstance(doc, Station) else unpack_station(doc)
 
 
 class _Change(NamedTuple):

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
-from zlib import error as ZlibError  # noqa: N812 - an exception is named like one
 
 import msgspec
 
@@ -62,7 +61,7 @@ def answering(path: Path) -> Iterator[None]:
     """Map what SQLite and the file system raise, and content that is none, to UnavailableError."""
     try:
         yield
-    except (sqlite3.Error, OSError, msgspec.DecodeError, ZlibError) as error:
+    except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
         raise UnavailableError(f"the station index in {path} does not answer: {error}") from error
 
 

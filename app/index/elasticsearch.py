@@ -19,7 +19,7 @@ from app.index._es_client import READ, Cluster, RefusedError
 from app.index._es_query import MARGIN_M, PAGE_HITS, RANKED_RADIUS_M, Query
 from app.index._es_store import Staging, Store
 from app.index._hours import is_known_open
-from app.index._packing import distinct_stations, holder_of, require_feed
+from app.index._packing import distinct_stations, holder_of, require_feed, unpack_station
 from app.index._region import Region, in_box
 from app.index.base import FeedReplacement, ReplaceSummary, StationIndex
 from app.model.clock import Instant
@@ -145,7 +145,7 @@ class _TileAnswer(msgspec.Struct, frozen=True):
 class _StationSource(msgspec.Struct, frozen=True):
     id: str
     version: int
-    doc: msgspec.Raw
+    doc: bytes
 
 
 class _StationHit(msgspec.Struct, frozen=True):
@@ -182,7 +182,6 @@ _bucket_decoder = msgspec.json.Decoder(_BucketAnswer)
 _tile_decoder = msgspec.json.Decoder(_TileAnswer)
 _station_answer_decoder = msgspec.json.Decoder(_StationAnswer)
 _operator_decoder = msgspec.json.Decoder(_OperatorAnswer)
-_station_decoder = msgspec.json.Decoder(Station)
 
 
 class ElasticsearchIndex(StationIndex):
@@ -569,7 +568,7 @@ class ElasticsearchIndex(StationIndex):
             known_version, station = remembered.get(name, (None, None))
             if station is None or known_version != version:
                 try:
-                    station = _station_decoder.decode(hit.source.doc)
+                    station = unpack_station(hit.source.doc)
                 except msgspec.DecodeError as error:
                     raise UnavailableError(f"the document of station {name!r} is none: {error}") from error
                 remembered[name] = version, station

@@ -17,6 +17,7 @@ from app.errors import UnavailableError
 from app.index import _document, _es_store, elasticsearch
 from app.index._document import index_lines, text_tokens
 from app.index._es_client import READ, Budget, RefusedError
+from app.index._packing import PackedStation, pack_station
 from app.index._text import fold
 from app.index.base import ReplaceSummary, StationIndex
 from app.index.elasticsearch import ElasticsearchIndex
@@ -456,18 +457,23 @@ def board_time() -> float:
 # --------------------------------------------------------------------------------------------------------- what is left
 
 
+def noise(seed: int) -> str:
+    """Text that takes as much space however it is packed."""
+    return Random(seed).randbytes(2_000).hex()
+
+
 async def test_a_commit_leaves_one_index_and_a_failed_one_the_old_one(
     opened: AsyncExitStack, elasticsearch_url: str, index_prefix: str
 ) -> None:
     index = await open_index(opened, [elasticsearch_url], index_prefix)
     with Elasticsearch(elasticsearch_url) as client:
-        large = [build_station(number, remark="x" * 2_000) for number in range(4_000)]
+        large = [build_station(number, remark=noise(number)) for number in range(4_000)]
         await replace(index, large)
         (stations, operators) = sorted(names_of(client, index_prefix), reverse=True)
         assert stations.startswith(f"{index_prefix}-stations-000002-") and "-operators-" in operators
 
         replacement = await index.open_replacement("teld")
-        await replacement.add([build_station(number, remark="y" * 2_000) for number in range(4_000)])
+        await replacement.add([build_station(number, remark=noise(4_000 + number)) for number in range(4_000)])
         staged = names_of(client, index_prefix) - {stations, operators}
         assert len(staged) == 1
         for name in staged:  # as if the node with it had burnt down
@@ -524,6 +530,12 @@ async def test_a_successor_that_is_in_force_is_never_taken_for_left_over(
     assert await store.live() == successor.name
 
 
+def pack_as_json(station: Station) -> PackedStation:
+    """Pack a station as it was kept once."""
+    content: Any = msgspec.Raw(msgspec.json.encode(station))
+    return pack_station(station)._replace(content=content)
+
+
 async def test_documents_of_another_layout_are_built_anew(
     opened: AsyncExitStack, elasticsearch_url: str, index_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -531,6 +543,8 @@ async def test_documents_of_another_layout_are_built_anew(
         patched.setattr(_document, "DOCUMENT_LAYOUT", "an older one")
         patched.setattr(_es_store, "DOCUMENT_LAYOUT", "an older one")
         patched.setattr(_document, "text_tokens", lambda text: "older")
+        patched.setitem(_document.STATION_FIELDS, "doc", {"type": "object", "enabled": False})
+        patched.setattr(_document, "pack_station", pack_as_json)
         older = await open_index(opened, [elasticsearch_url], index_prefix)
         stations = [build_station(number) for number in range(700)]
         await replace(older, stations)

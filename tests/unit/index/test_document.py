@@ -1,11 +1,14 @@
 """What Elasticsearch keeps of a station: golden documents, and what they promise."""
 
 import json
+import zlib
+from base64 import b64decode
 from random import Random
 from typing import Any
 
 import msgspec
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +23,7 @@ from app.index._document import (
     station_document,
     text_tokens,
 )
+from app.index._packing import pack_station, unpack_station
 from app.index._text import fold
 from app.model.availability import Availability
 from app.model.geo import Point
@@ -52,7 +56,9 @@ _STATIONS = {"plain": build_station(1), "rich": _RICH, "unlisted": build_station
 
 
 def lines_of(station: Station) -> list[Any]:
-    return [json.loads(line) for line in station_document(station).lines.splitlines()]
+    """The lines of a station's document, with the station itself unpacked."""
+    action, source = [json.loads(line) for line in station_document(station).lines.splitlines()]
+    return [action, source | {"doc": msgspec.to_builtins(unpack_station(b64decode(source["doc"])))}]
 
 
 @pytest.mark.parametrize("name", sorted(_STATIONS))
@@ -75,7 +81,15 @@ def test_a_document_holds_its_station_whole() -> None:
     for number in range(200):
         station = random_station(random, number, feed="teld", location=Point(lon=121.5, lat=31.2))
         _, source = station_document(station).lines.splitlines()
-        assert msgspec.convert(json.loads(source)["doc"], Station) == station
+        assert unpack_station(b64decode(json.loads(source)["doc"])) == station
+
+
+def test_stations_that_were_packed_otherwise_once_are_read_and_others_refused() -> None:
+    assert unpack_station(zlib.compress(msgspec.msgpack.encode(_RICH))) == _RICH
+    other = zstandard.ZstdCompressor().compress(b"no station")
+    for content in (b"", b"\x78", b"no station", other, pack_station(_RICH).content[:-9]):
+        with pytest.raises(msgspec.DecodeError):
+            unpack_station(content)
 
 
 def test_documents_have_no_field_that_is_not_mapped_and_none_for_live_status() -> None:
