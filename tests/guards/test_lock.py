@@ -87,3 +87,15 @@ def test_every_locked_version_carries_hashes(repository: Path, lock: str) -> Non
     entries = _entries(repository, lock)
     assert entries
     assert not [entry for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)]
+
+
+def test_the_tools_of_others_are_locked_with_hashes(repository: Path) -> None:
+    folders = [path.parent for path in (repository / "tests" / "conformance").glob("*/requirements.in")]
+    assert folders
+    for folder in folders:
+        lock = str(folder.relative_to(repository) / "requirements.txt")
+        wanted = {str(Requirement(line)) for line in (folder / "requirements.in").read_text().splitlines()}
+        locked = set(map(str, _locked(repository, lock)))
+        assert wanted <= locked, f"{lock}: compile it anew"
+        entries = _entries(repository, lock)
+        assert not [entry for entry in entries if not re.search(r"==\S+.*--hash=sha256:[0-9a-f]{64}\b", entry)]
