@@ -1,4 +1,4 @@
-"""The commands: ``python -m app demo | serve | index | rejections | keys | sandbox | schema``."""
+"""The commands: ``python -m app demo | serve | index | rejections | keys | documents | sandbox | schema``."""
 
 import asyncio
 import os
@@ -22,12 +22,14 @@ from app.model.feed import FeedReport, RunKind
 from app.model.partner import ApiKey, PartnerKind, Scope
 from app.partners.base import PartnerDirectory
 from app.settings import SETTINGS, Settings, read_settings
+from app.web.documents import read_manifests
 from app.wiring import Hub, open_hub, open_ledger, open_partners
 from indexers.base import AvailabilityFeed, Feed, StationFeed
 from indexers.lease import under_lease
 from indexers.pipeline import no_progress, run_full, run_status
 from indexers.sandbox.server import SandboxConfig
 from indexers.sandbox.server import run as run_sandbox
+from schema.engine import Engine
 from schema.root import sdl
 
 SDL_FILE = Path(__file__).parent.parent / "schema" / "schema.graphql"
@@ -138,6 +140,22 @@ def sandbox(
     """Run nine operators and an OCPI party to try against, over one seeded nation of stations, until Ctrl-C."""
     config = SandboxConfig(seed=seed, station_count=stations, port=port, push_to=push_to, pushes_per_s=pushes_per_s)
     run_sandbox(config, as_json=as_json, until_eof=until_eof)
+
+
+@app.command()
+def documents() -> None:
+    """Check and count partners' trusted documents (CHARGEGRAPH_DOCUMENTS_DIR). Exit code 2 when one is wrong."""
+    settings = _settings()
+    if settings.documents_dir is None:
+        _fail("there are no trusted documents: CHARGEGRAPH_DOCUMENTS_DIR names no folder")
+    try:
+        trusted = read_manifests(settings.documents_dir, Engine(compiled=False))
+    except ChargegraphError as error:
+        _fail(str(error))
+    known = {key.partner.id for key in _run(_with_partners(lambda partners: partners.list_keys()))}
+    for partner, theirs in sorted(trusted.items()):
+        nobody = "" if partner in known else "  (no partner has this name: there is no key of it)"
+        print(f"{partner}  {theirs.mode.value}  {len(theirs.texts)} documents{nobody}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -45,6 +46,18 @@ SETTINGS = (
     Setting(
         "CHARGEGRAPH_COMPILED", "on", "Whether answers are projected by compiled functions: on or off; off is slower."
     ),
+    Setting(
+        "CHARGEGRAPH_STATUSES",
+        "2025",
+        "Status codes of the GraphQL endpoint: `2025`, which today's clients and audits expect, or `2026`, the "
+        "specification's first edition: 422 for what does not validate, 294 for data beside errors.",
+    ),
+    Setting(
+        "CHARGEGRAPH_DOCUMENTS_DIR", "", "Folder of partners' trusted documents, `MODE/PARTNER/*.json`; empty: none."
+    ),
+    Setting(
+        "CHARGEGRAPH_COMPRESSION", "on", "Whether larger answers are compressed for clients that ask for it: on or off."
+    ),
     Setting("CHARGEGRAPH_MAX_BODY_BYTES", "262144", "Largest body of a request that is read."),
     Setting("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", "500", "Most live reservations a partner may have at once."),
 )
@@ -65,6 +78,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inbound_path: str
     ide: bool
     compiled: bool
+    statuses: Literal["2025", "2026"]
+    documents_dir: Path | None
+    compression: bool
     max_body_bytes: int
     max_live_reservations: int
 
@@ -82,10 +98,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             msg = f"{name} is not a setting; the settings are {', '.join(sorted(known))}"
             raise SettingsError(msg)
     values = {setting.name: environment.get(setting.name, setting.default).strip() for setting in SETTINGS}
-    profiles_dir = values["CHARGEGRAPH_PROFILES_DIR"]
-    if profiles_dir and not Path(profiles_dir).is_dir():
-        msg = f"CHARGEGRAPH_PROFILES_DIR names {profiles_dir!r}, which is not a folder"
-        raise SettingsError(msg)
     inbound_path = values["CHARGEGRAPH_INBOUND_PATH"].rstrip("/")
     if inbound_path and not inbound_path.startswith("/"):
         msg = f"CHARGEGRAPH_INBOUND_PATH is {inbound_path!r}; it must begin with a slash"
@@ -100,13 +112,33 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         host=values["CHARGEGRAPH_HOST"],
         port=_whole_number("CHARGEGRAPH_PORT", values, 0, 65_535),
         feeds=tuple(name.strip() for name in values["CHARGEGRAPH_FEEDS"].split(",") if name.strip()),
-        profiles_dir=Path(profiles_dir) if profiles_dir else None,
+        profiles_dir=_folder("CHARGEGRAPH_PROFILES_DIR", values),
         inbound_path=inbound_path,
         ide=_switch("CHARGEGRAPH_IDE", values),
         compiled=_switch("CHARGEGRAPH_COMPILED", values),
+        statuses=_statuses("CHARGEGRAPH_STATUSES", values),
+        documents_dir=_folder("CHARGEGRAPH_DOCUMENTS_DIR", values),
+        compression=_switch("CHARGEGRAPH_COMPRESSION", values),
         max_body_bytes=_whole_number("CHARGEGRAPH_MAX_BODY_BYTES", values, 1_024, 64 * 2**20),
         max_live_reservations=_whole_number("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", values, 1, 1_000_000),
     )
+
+
+def _folder(name: str, values: Mapping[str, str]) -> Path | None:
+    text = values[name]
+    if text and not Path(text).is_dir():
+        msg = f"{name} names {text!r}, which is not a folder"
+        raise SettingsError(msg)
+    return Path(text) if text else None
+
+
+def _statuses(name: str, values: Mapping[str, str]) -> Literal["2025", "2026"]:
+    match values[name]:
+        case "2025" | "2026" as edition:
+            return edition
+        case other:
+            msg = f"{name} is {other!r}; it must be 2025 or 2026"
+            raise SettingsError(msg)
 
 
 def _urls(name: str, values: Mapping[str, str], *schemes: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from app.services.bundle import Services
 from app.settings import Settings
 from app.web import ide
 from app.web.auth import CHALLENGE, KEY_NEEDED, Doorkeeper
+from app.web.documents import Documents, read_manifests
 from app.web.graphql_endpoint import GraphQLEndpoint
 from app.web.health import Checks, health_router
 from app.web.http import JSON, send_bytes
@@ -42,19 +43,26 @@ def build_app(
     ready: Callable[[], Checks],
     lifespan: Lifespan | None = None,
 ) -> ASGIApp:
-    """Assemble the application. Pure: nothing is opened until the server runs ``lifespan``."""
+    """Assemble the application: nothing is opened until the server runs ``lifespan``.
+
+    Reads the partners' trusted documents; raises SettingsError when one of them is none.
+    """
     rest = FastAPI(title="Chargegraph", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     rest.include_router(health_router(ready))
     if settings.ide:
         rest.mount(ide.PATH, StaticFiles(packages=[("app.web", "static/ide")]))
     rest.include_router(inbound_router(settings.inbound_path, inbound, on_push, settings.max_body_bytes))
     doorkeeper = Doorkeeper(partners, services.feeds)
+    engine = Engine(compiled=settings.compiled)
     graphql = GraphQLEndpoint(
         services,
         doorkeeper,
-        Engine(compiled=settings.compiled),
+        engine,
+        documents=Documents({} if settings.documents_dir is None else read_manifests(settings.documents_dir, engine)),
+        statuses=settings.statuses,
         max_body_bytes=settings.max_body_bytes,
         ide_page=settings.ide,
+        compressed=settings.compression,
     )
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

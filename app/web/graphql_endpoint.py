@@ -2,22 +2,27 @@
 
 Statuses: a malformed HTTP request is a 4xx with a reason; a request that GraphQL refuses is 400 for clients that accept
 ``application/graphql-response+json`` and 200 for those that know ``application/json`` only; what was executed is 200.
-There is no request that a browser sends without asking first: each needs a key in a header, or a JSON content type.
+``statuses="2026"`` is the table of the specification's first edition instead.
+
+There is no request that a browser sends without asking first: each needs a key in a header, and beside it a JSON
+content type, or for GET a header of PREFLIGHTED. No cookie, password or part of an address stands for a key.
 """
 
 import asyncio
-from typing import Any
-from urllib.parse import parse_qsl
+from collections.abc import Callable
+from typing import Any, Literal
 
-import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from app.errors import ChargegraphError, UnavailableError
+from app.errors import UnavailableError
 from app.services.bundle import Services
 from app.services.viewer import Viewer
 from app.web import ide
 from app.web.auth import CHALLENGE, KEY_NEEDED, Doorkeeper
+from app.web.compression import COMPRESSED_FROM_BYTES, VARY, compress, encoding_for
+from app.web.documents import Documents, UnknownDocumentError
+from app.web.graphql_request import UNPROCESSABLE, GraphQLRequest, RefusedError, read_json, read_query_string
 from app.web.http import (
     BODY_DEADLINE_S,
     JSON,
@@ -37,30 +42,17 @@ from schema.errors import ErrorCode, error_body, internal_error, unavailable_err
 GRAPHQL_JSON = "application/graphql-response+json"
 MEDIA_TYPES = (GRAPHQL_JSON, JSON)
 DEADLINE_S = 10.0
-MAX_NESTING = 64
-MAX_QUERY_PARAMETERS = 20
-_PARAMETERS = ("query", "operationName", "variables", "extensions")
+PREFLIGHTED = frozenset({b"apollo-require-preflight", b"x-apollo-operation-name"})
+"""Header fields for which browsers ask first. A GET needs one of them, whatever it says, or a JSON Content-Type; or a
+browser's word that it keeps the answer from pages of other sites (Sec-Fetch-Mode: cors), which no page can make up."""
 
+PREFLIGHT_NEEDED = "GET: send Apollo-Require-Preflight: true with it, which no page of another site can do unasked"
 
-class GraphQLRequest(msgspec.Struct, frozen=True):
-    """The body of a request. Members that we do not know are ignored, as the specification asks."""
+WATCHED_AFTER_S = 0.1
+"""How long a request is under way before it is looked whether its client is still there."""
 
-    query: str
-    operationName: str | None = None  # noqa: N815 - the wire's name
-    variables: dict[str, Any] | None = None
-    extensions: dict[str, Any] | None = None
-
-
-class _RefusedError(ChargegraphError):
-    """The HTTP request is not one that we answer."""
-
-    def __init__(
-        self, status: int, message: str, code: ErrorCode = ErrorCode.BAD_USER_INPUT, *headers: tuple[bytes, bytes]
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"errors": [error_body(code, message)]}
-        self.headers = headers
+PARTIAL_SUCCESS = 294
+_QUESTIONS = (b"query=", b"documentId=", b"extensions=")
 
 
 class GraphQLEndpoint:
@@ -74,6 +66,9 @@ class GraphQLEndpoint:
         *,
         max_body_bytes: int,
         ide_page: bool,
+        documents: Documents | None = None,
+        statuses: Literal["2025", "2026"] = "2025",
+        compressed: bool = True,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         """Take what is asked, who may ask, what executes, and how long a body and the answer's making may be: all but
@@ -82,6 +77,9 @@ class GraphQLEndpoint:
         self._services = services
         self._doorkeeper = doorkeeper
         self._engine = engine
+        self._documents = documents or Documents({})
+        self._statuses = statuses
+        self._compressed = compressed
         self._max_body_bytes = max_body_bytes
         self._ide_page = ide_page
         self._deadline_s = deadline_s
@@ -97,8 +95,8 @@ class GraphQLEndpoint:
             status, body, headers = await self._answer(scope, receive, media_type)
         except ClientGoneError:
             return
-        except _RefusedError as refused:
-            status, body, headers = refused.status, refused.body, refused.headers
+        except RefusedError as refused:
+            status, body, headers = self._status_of(refused, media_type), refused.body, refused.headers
         except TimeoutError:
             message = f"the answer took longer than {self._deadline_s:g} s; repeat a mutation with its idempotency key"
             error = error_body(ErrorCode.UNAVAILABLE, message, retryAfterS=1.0)
@@ -107,117 +105,156 @@ class GraphQLEndpoint:
             status, body, headers = 503, {"errors": [unavailable_error(absent)]}, ()
         except Exception as unforeseen:  # noqa: BLE001 - the border: nothing of it may reach a client
             status, body, headers = 500, {"errors": [internal_error(unforeseen)]}, ()
-        await send_bytes(send, status, orjson.dumps(body), media_type or JSON, headers)
+        if self._statuses == "2026" and status >= 400:
+            media_type = GRAPHQL_JSON  # whoever knows only the other type believes no body but that of a 2xx
+        await self._send(
+            send, status, orjson.dumps(body), media_type or JSON, headers, header(scope, b"accept-encoding")
+        )
+
+    async def _send(
+        self,
+        send: Send,
+        status: int,
+        body: bytes,
+        media_type: str,
+        headers: tuple[tuple[bytes, bytes], ...],
+        accept_encoding: str | None,
+    ) -> None:
+        if self._compressed and len(body) >= COMPRESSED_FROM_BYTES:
+            headers = (*headers, VARY)
+            if accept_encoding is not None and (encoding := encoding_for(accept_encoding)) is not None:
+                body = await compress(body, encoding)
+                headers = (*headers, encoding.header)
+        await send_bytes(send, status, body, media_type, headers)
+
+    def _status_of(self, refused: RefusedError, media_type: str | None) -> int:
+        """Return the status of a request that was not understood, or may not be asked."""
+        if isinstance(refused, UnknownDocumentError) and media_type == JSON:
+            return 200
+        return 400 if refused.status == UNPROCESSABLE and self._statuses == "2025" else refused.status
+
+    def _status(self, answer: Answer, media_type: str) -> int:
+        """Return the status of an answer of GraphQL."""
+        if self._statuses == "2025":
+            return 200 if answer.executed or media_type == JSON else 400
+        if answer.executed:
+            return PARTIAL_SUCCESS if "errors" in answer.body and media_type != JSON else 200
+        parsed = answer.body["errors"][0]["extensions"]["code"] != ErrorCode.GRAPHQL_PARSE_FAILED.value
+        return UNPROCESSABLE if parsed else 400
 
     async def _answer(
         self, scope: Scope, receive: Receive, media_type: str | None
     ) -> tuple[int, dict[str, Any], tuple[tuple[bytes, bytes], ...]]:
         method = scope["method"]
         if method not in {"GET", "POST"}:
-            raise _RefusedError(405, "use POST, or GET for queries", ErrorCode.BAD_USER_INPUT, (b"allow", b"GET, POST"))
+            raise RefusedError(405, "use POST, or GET for queries", ErrorCode.BAD_USER_INPUT, (b"allow", b"GET, POST"))
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._deadline_s
         async with asyncio.timeout_at(ends_at):
             viewer = await self._doorkeeper.find_viewer(scope)
+        if viewer is not None and method == "GET" and not _asks_first(scope):
+            raise RefusedError(400, PREFLIGHT_NEEDED)
         if viewer is None:
-            raise _RefusedError(401, KEY_NEEDED, ErrorCode.UNAUTHENTICATED, CHALLENGE)
+            raise RefusedError(401, KEY_NEEDED, ErrorCode.UNAUTHENTICATED, CHALLENGE)
         if media_type is None:
-            raise _RefusedError(406, f"Accept: answers are {' or '.join(MEDIA_TYPES)}")
+            raise RefusedError(406, f"Accept: answers are {' or '.join(MEDIA_TYPES)}")
         began_to_read_at = loop.time()
-        request = _read_query_string(scope) if method == "GET" else _read_json(await self._read_body(scope, receive))
-        async with asyncio.timeout_at(ends_at + loop.time() - began_to_read_at):
-            answer = await self._execute(request, viewer, queries_only=method == "GET")
-        status = 200 if answer.executed or media_type == JSON else 400
-        return status, answer.body, ()
+        request = (
+            read_query_string(scope["query_string"])
+            if method == "GET"
+            else read_json(await self._read_body(scope, receive))
+        )
+        ends_at += loop.time() - began_to_read_at
+        answer = await self._execute(request, viewer, receive, ends_at, queries_only=method == "GET")
+        return self._status(answer, media_type), answer.body, ()
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         if not is_json(header(scope, b"content-type")):
-            raise _RefusedError(415, f"Content-Type: send {JSON} in UTF-8")
+            raise RefusedError(415, f"Content-Type: send {JSON} in UTF-8")
         if (header(scope, b"content-encoding") or "identity").strip().lower() != "identity":
-            raise _RefusedError(415, "Content-Encoding: send the body as it is")
+            raise RefusedError(
+                415,
+                "Content-Encoding: send the body as it is",
+                ErrorCode.BAD_USER_INPUT,
+                (b"accept-encoding", b"identity"),
+            )
         try:
             return await read_body(scope, receive, self._max_body_bytes)
         except BodyTooLargeError:
-            raise _RefusedError(413, f"the body is larger than {self._max_body_bytes} bytes") from None
+            raise RefusedError(413, f"the body is larger than {self._max_body_bytes} bytes") from None
         except BodyTooSlowError:
-            raise _RefusedError(408, f"the body was not complete after {BODY_DEADLINE_S:g} s") from None
+            raise RefusedError(408, f"the body was not complete after {BODY_DEADLINE_S:g} s") from None
 
-    async def _execute(self, request: GraphQLRequest, viewer: Viewer, *, queries_only: bool) -> Answer:
-        plan = self._engine.plan(request.query)
+    async def _execute(
+        self, request: GraphQLRequest, viewer: Viewer, receive: Receive, ends_at: float, *, queries_only: bool
+    ) -> Answer:
+        plan = self._engine.plan(self._documents.find(viewer.partner.id, request))
         if isinstance(plan, Answer):
             return plan
+        if request.extensions:
+            self._documents.register(viewer.partner.id, request)
         # Forms send an empty name where they mean none.
         operation_name = request.operationName or None
         if queries_only and plan.changes(operation_name):
-            raise _RefusedError(405, "a mutation needs POST", ErrorCode.BAD_USER_INPUT, (b"allow", b"POST"))
+            raise RefusedError(405, "a mutation needs POST", ErrorCode.BAD_USER_INPUT, (b"allow", b"POST"))
         context = Context(self._services, viewer)
-        return await self._engine.execute(plan, operation_name, request.variables, context)
+        watch = _Watch(receive, lambda: plan.changes(operation_name))
+        try:
+            async with asyncio.timeout_at(ends_at) as patience:
+                watch.begin(patience)
+                try:
+                    return await self._engine.execute(plan, operation_name, request.variables, context)
+                finally:
+                    watch.end()
+        except TimeoutError:
+            if watch.client_is_gone:
+                raise ClientGoneError from None
+            raise
+
+
+class _Watch:
+    """Ends work that nobody waits for any more: when the client has gone, the time is over at once.
+
+    Most answers are out before it begins to look, and pay for a timer only. What changes something is brought to its
+    end: who lost a connection asks again, and hears what was done.
+    """
+
+    def __init__(self, receive: Receive, changes: Callable[[], bool]) -> None:
+        self.client_is_gone = False
+        self._receive = receive
+        self._changes = changes
+        self._watching: asyncio.Task[None] | None = None
+
+    def begin(self, patience: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(WATCHED_AFTER_S, self._look, patience)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _look(self, patience: asyncio.Timeout) -> None:
+        if not self._changes():
+            self._watching = asyncio.create_task(self._wait(patience))
+
+    async def _wait(self, patience: asyncio.Timeout) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not patience.expired():
+            self.client_is_gone = True
+            patience.reschedule(asyncio.get_running_loop().time())
+
+
+def _asks_first(scope: Scope) -> bool:
+    """Tell whether a browser would have asked before it sent this, or keeps the answer from pages of others."""
+    if any(name in PREFLIGHTED for name, _ in scope["headers"]) or is_json(header(scope, b"content-type")):
+        return True
+    return header(scope, b"sec-fetch-mode") == "cors"
 
 
 def _is_browser(scope: Scope) -> bool:
     """Tell whether a person opens the address: a GET that likes HTML and asks nothing."""
-    if scope["method"] != "GET" or b"query=" in scope["query_string"]:
+    if scope["method"] != "GET" or any(name in scope["query_string"] for name in _QUESTIONS):
         return False
     return negotiate(header(scope, b"accept") or "", ("text/html", *MEDIA_TYPES), default=JSON) == "text/html"
-
-
-def _read_json(body: bytes) -> GraphQLRequest:
-    try:
-        request = msgspec.json.decode(body, type=GraphQLRequest)
-    except msgspec.ValidationError as error:
-        raise _RefusedError(400, f"the body is not a GraphQL request: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _RefusedError(400, "the body is not JSON in UTF-8") from None
-    except RecursionError:
-        raise _RefusedError(400, f"variables: nested more than {MAX_NESTING} deep") from None
-    if body.count(b"{") + body.count(b"[") > MAX_NESTING and _is_deep(request.variables):
-        raise _RefusedError(400, f"variables: nested more than {MAX_NESTING} deep")
-    return request
-
-
-def _read_query_string(scope: Scope) -> GraphQLRequest:
-    try:
-        text = scope["query_string"].decode("ascii")
-        pairs = parse_qsl(
-            text, keep_blank_values=True, errors="strict", strict_parsing=True, max_num_fields=MAX_QUERY_PARAMETERS
-        )
-    except ValueError:
-        raise _RefusedError(400, "the query string is not readable, or there is none: give query=…") from None
-    given: dict[str, Any] = {}
-    for name, value in pairs:
-        if name not in _PARAMETERS:
-            continue
-        if name in given:
-            raise _RefusedError(400, f"{name}: given more than once")
-        given[name] = value
-    for name in ("variables", "extensions"):
-        if name in given:
-            given[name] = _read_json_parameter(name, given[name])
-    try:
-        return msgspec.convert(given, GraphQLRequest)
-    except msgspec.ValidationError as error:
-        raise _RefusedError(400, f"the query string is not a GraphQL request: {error}") from None
-
-
-def _read_json_parameter(name: str, text: str) -> Any:
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise _RefusedError(400, f"{name}: not JSON") from None
-    if _is_deep(value):
-        raise _RefusedError(400, f"{name}: nested more than {MAX_NESTING} deep")
-    return value
-
-
-def _is_deep(value: object) -> bool:
-    level = [value]
-    for _ in range(MAX_NESTING):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True

@@ -1,8 +1,11 @@
 """How requests come off the wire: uvicorn's fast protocol, with an end to what a request's head may be."""
 
+import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import ChargegraphError
+from app.web.http import JSON
+from schema.errors import ErrorCode, error_body
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -52,6 +55,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Pass a part of the body on; whoever reads it knows how much it may be."""
         self._since_last_part = 0
         super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is no request, in JSON as all else is said, and hang up."""
+        body = orjson.dumps({"errors": [error_body(ErrorCode.BAD_USER_INPUT, msg)]})
+        lines = (
+            "HTTP/1.1 400 Bad Request",
+            f"content-type: {JSON}",
+            f"content-length: {len(body)}",
+            "connection: close",
+        )
+        head = "".join(f"{line}\r\n" for line in (*lines, ""))
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
 
     def _count(self, size: int) -> None:
         self._since_last_part = 0

@@ -44,12 +44,13 @@ def python_tool(name: str) -> Path:
 
 
 def run_tool(
-    programs: Path, *command: str, environment: Mapping[str, str] | None = None, timeout_s: float = 120
+    programs: Path, *command: str, folder: Path, environment: Mapping[str, str] | None = None, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of the programs; look at its exit code. None of our modules and settings are seen by it."""
+    """Run one of the programs in a folder, where it may write; look at its exit code. It sees none of our modules."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
         [str(programs / command[0]), *command[1:]],
+        cwd=folder,
         env={**inherited, "NO_COLOR": "1", **(environment or {})},
         capture_output=True,
         text=True,

@@ -32,6 +32,7 @@ async def test_it_finds_no_failure_and_no_error(tmp_path, examples):
                 *command,
                 *more,
                 f"{url}/graphql",
+                folder=tmp_path,
                 environment={"SCHEMATHESIS_HOOKS": str(HOOKS)},
                 timeout_s=1_800,
             )

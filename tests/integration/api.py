@@ -429,8 +429,15 @@ def _stations_elsewhere() -> Iterable[Station]:
 @asynccontextmanager
 async def listening(hub: Hub) -> AsyncIterator[str]:
     """Serve the hub on a real socket; yield its address."""
+    async with serving(build(hub)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve an application on a real socket, as the hub is served; yield its address."""
     with listen("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(build(hub), http=BoundedHttpProtocol, lifespan="off", log_level="error")
+        config = uvicorn.Config(app, http=BoundedHttpProtocol, lifespan="off", log_level="error")
         server = uvicorn.Server(config)
         listener.listen()  # from now on connections wait until the server takes them
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -143,6 +143,23 @@ def test_keys_are_shown_once_listed_without_their_secret_and_revoked(shell: Shel
     shell("keys", "revoke", key_id, code=2)
 
 
+def test_trusted_documents_are_checked_and_counted(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    for place in ("enforce/car-maker", "log/nobody"):
+        (folder / place).mkdir(parents=True)
+        (folder / place / "app.json").write_text('{"a": "{ operators { id } }", "b": "{ feeds { id } }"}')
+    shell("keys", "create", "car-maker")
+    first, second = shell("documents", CHARGEGRAPH_DOCUMENTS_DIR=str(folder)).stdout.splitlines()
+    assert first == "car-maker  enforce  2 documents"
+    assert second.startswith("nobody  log  2 documents  (no partner has this name")
+    (folder / "log/nobody/more.json").write_text('{"c": "{ operators { colour } }"}')
+    for command in ("documents", "serve"):
+        refused = shell(command, code=2, CHARGEGRAPH_DOCUMENTS_DIR=str(folder))
+        assert "more.json: c: Cannot query field 'colour'" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    assert "CHARGEGRAPH_DOCUMENTS_DIR" in shell("documents", code=2).stderr
+
+
 def test_serve_keeps_others_out_of_its_folder_and_ends_cleanly(shell: Shell) -> None:
     served = shell.serve()
     try:
