@@ -309,8 +309,7 @@ async def test_a_query_may_come_by_get(api):
     document = "query($id: ID!) { station(id: $id) { id } }"
     await api.index(*row(1))
     parameters = {"query": document, "variables": json.dumps({"id": station_id(1)}), "operationName": ""}
-    response = await api.client.get(
-        "/graphql", params=parameters, headers={"x-api-key": await api.key(), "accept": "application/*"}
-    )
+    headers = {"x-api-key": await api.key(), "accept": "application/*", "apollo-require-preflight": "true"}
+    response = await api.client.get("/graphql", params=parameters, headers=headers)
     assert response.json() == {"data": {"station": {"id": station_id(1)}}}
     assert response.headers["cache-control"] == "no-store"
