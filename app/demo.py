@@ -167,7 +167,7 @@ async def _fresh_key(hub: Hub) -> str:
     for key in await hub.partners.list_keys():
         if key.partner.id == PARTNER and key.revoked_at is None:
             await hub.partners.revoke_key(key.key_id)
-    _, text = await hub.partners.create_key(PARTNER, PartnerKind.NAVIGATION, [Scope.DISCOVER, Scope.RESERVE])
+    _, text = await hub.partners.create_key(PARTNER, PartnerKind.NAVIGATION, Scope)
     return text
 
 

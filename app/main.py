@@ -44,6 +44,7 @@ def readiness(hub: Hub) -> Checks:
         "live": hub.ports.board.flush(),
         "reservations": hub.services.booking.check(),
         "partners": hub.partners.list_keys(),
+        "quotas": hub.quotas.check(),
     }
 
 

@@ -12,6 +12,8 @@ from app.errors import SettingsError
 
 PREFIX = "CHARGEGRAPH_"
 DEFAULT_INDEX_PREFIX = "chargegraph"
+_PERIODS_S = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+_WINDOW = re.compile(r"([1-9]\d{0,11})/(s|min|h|d)", re.ASCII)
 _INDEX_PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 
@@ -35,7 +37,7 @@ SETTINGS = (
     Setting(
         "CHARGEGRAPH_RESERVATIONS_URL",
         "",
-        "Redis for reservations, keys and reports; add `?replicas=N` where it has N replicas; empty: SQLite.",
+        "Redis for reservations, keys, reports and quotas; add `?replicas=N` where it has N replicas; empty: SQLite.",
     ),
     Setting("CHARGEGRAPH_HOST", "127.0.0.1", "Address that `serve` listens on."),
     Setting("CHARGEGRAPH_PORT", "8080", "Port that `serve` listens on; 0 takes a free one."),
@@ -60,6 +62,12 @@ SETTINGS = (
     ),
     Setting("CHARGEGRAPH_MAX_BODY_BYTES", "262144", "Largest body of a request that is read."),
     Setting("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", "500", "Most live reservations a partner may have at once."),
+    Setting(
+        "CHARGEGRAPH_QUOTAS",
+        "NAVIGATION=200000/s+200000000/h,MAP=100000/s+100000000/h,FLEET=100000/s+100000000/h",
+        "What partners may use, in costs of operations, by kind or by a partner's id; windows of `s`, "
+        "`min`, `h` or `d` joined by `+`, or `off`; who is not named keeps the default. `off` alone: no quotas.",
+    ),
 )
 
 
@@ -83,6 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     compression: bool
     max_body_bytes: int
     max_live_reservations: int
+    quotas: Mapping[str, tuple[tuple[int, int], ...]]
+    """By kind and by partner: limits, each with its period in seconds."""
 
     @property
     def is_shared(self) -> bool:
@@ -121,6 +131,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         compression=_switch("CHARGEGRAPH_COMPRESSION", values),
         max_body_bytes=_whole_number("CHARGEGRAPH_MAX_BODY_BYTES", values, 1_024, 64 * 2**20),
         max_live_reservations=_whole_number("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", values, 1, 1_000_000),
+        quotas=_quotas("CHARGEGRAPH_QUOTAS", values),
     )
 
 
@@ -176,6 +187,22 @@ def _whole_number(name: str, values: Mapping[str, str], least: int, most: int) -
         msg = f"{name} is {text!r}; it must be a whole number from {least} to {most}"
         raise SettingsError(msg)
     return int(text)
+
+
+def _quotas(name: str, values: Mapping[str, str]) -> dict[str, tuple[tuple[int, int], ...]]:
+    if values[name].lower() == "off":
+        return {}
+    default = next(setting.default for setting in SETTINGS if setting.name == name)
+    quotas: dict[str, tuple[tuple[int, int], ...]] = {}
+    for entry in filter(None, map(str.strip, f"{default},{values[name]}".split(","))):
+        whose, _, stated = (part.strip() for part in entry.partition("="))
+        windows = [] if stated == "off" else [_WINDOW.fullmatch(window.strip()) for window in stated.split("+")]
+        read = {_PERIODS_S[window[2]]: int(window[1]) for window in windows if window}
+        if not whose or len(read) < len(windows):
+            msg = f"{name} has {entry!r}; write it like FLEET=100000/s+9000000/h or partner-7=off"
+            raise SettingsError(msg)
+        quotas[whose] = tuple((limit, period_s) for period_s, limit in read.items())
+    return quotas
 
 
 def _switch(name: str, values: Mapping[str, str]) -> bool:

@@ -16,15 +16,19 @@ from app.index.base import StationIndex
 from app.index.embedded import EmbeddedIndex
 from app.live.base import LiveBoard
 from app.live.embedded import EmbeddedLiveBoard
-from app.model.clock import Clock, system_clock
+from app.model.clock import Clock, monotonic_s, system_clock
 from app.model.feed import FeedInfo, FeedRights
+from app.model.quota import Window
 from app.partners.base import PartnerDirectory
 from app.partners.embedded import EmbeddedPartners
+from app.quotas.base import Quotas
+from app.quotas.embedded import EmbeddedQuotas
 from app.reservations.base import ReservationStore
 from app.reservations.embedded import EmbeddedReservations
 from app.services.booking import Booking
 from app.services.bundle import Services
 from app.services.feed_health import FeedHealth
+from app.services.metering import Metering
 from app.services.station_search import StationSearch
 from app.settings import Settings
 from indexers.base import Feed, FeedContext, InboundFeed, factories
@@ -41,6 +45,7 @@ class Hub(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     ports: Ports
     partners: PartnerDirectory
+    quotas: Quotas
     services: Services
     feeds: tuple[Feed, ...]
     runner: Runner
@@ -76,8 +81,9 @@ async def open_hub(
         reservations = _reservations(settings, clock)
         ledger = _ledger(settings, clock)
         partners = _partners(settings, clock)
+        quotas = _quotas(settings)
         feeds = make_feeds(settings, environment, ledger, clock)
-        stores = (board, index, reservations, ledger, partners)
+        stores = (board, index, reservations, ledger, partners, quotas)
         try:
             for store in stores:
                 await store.open()
@@ -90,10 +96,12 @@ async def open_hub(
                 settings=settings,
                 ports=ports,
                 partners=partners,
+                quotas=quotas,
                 services=Services(
                     search=search,
                     booking=booking,
                     feed_health=FeedHealth(ledger, index, board, clock, infos),
+                    metering=_metering(settings, quotas),
                     feeds=infos,
                     clock=clock,
                 ),
@@ -149,6 +157,22 @@ def _partners(settings: Settings, clock: Clock) -> PartnerDirectory:
     from app.partners.redis import RedisPartners  # noqa: PLC0415
 
     return RedisPartners(settings.reservations_url, clock)
+
+
+def _quotas(settings: Settings) -> Quotas:
+    if settings.reservations_url is None:
+        return EmbeddedQuotas(monotonic_s)
+    from app.quotas.redis import RedisQuotas  # noqa: PLC0415
+
+    return RedisQuotas(settings.reservations_url, monotonic_s)
+
+
+def _metering(settings: Settings, quotas: Quotas) -> Metering:
+    windows = {
+        name: tuple(Window(limit=limit, period_s=period_s) for limit, period_s in stated)
+        for name, stated in settings.quotas.items()
+    }
+    return Metering(quotas, windows)
 
 
 @asynccontextmanager

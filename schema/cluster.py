@@ -14,6 +14,7 @@ from app.model.geo import BoundingBox, Point
 from app.model.search import MAX_PAGE_SIZE
 from schema import geometry
 from schema.context import Info
+from schema.cost import about
 from schema.geometry import BoundingBoxInput
 from schema.station import Filter, InputDatum
 from schema.station_filter import read_filter
@@ -74,7 +75,8 @@ class ClusterQuery:
         description=(
             "The stations of a box, edges included, counted by the tiles of a zoom; tiles without stations are left "
             "out. In order from the north-west, row by row. Counts as 100 of the things that a request may ask for."
-        )
+        ),
+        directives=[about(200)],
     )
     async def station_clusters(
         self,

@@ -19,7 +19,8 @@ from graphql import (
 )
 
 from schema.context import Context
-from schema.errors import MAX_ERRORS, ErrorCode, field_error, request_error
+from schema.cost import MAX_COST, Costs, CostTable, TooCostlyError, asks_for_the_schema
+from schema.errors import MAX_ERRORS, ErrorCode, discreet_error, error_body, field_error, request_error
 from schema.execution import CompiledExecutor, Fragments, Operations, Plans
 from schema.limits import check_limits
 from schema.root import schema as strawberry_schema
@@ -31,7 +32,7 @@ MAX_REMEMBERED_CHARACTERS = 256 * 1024
 """How much text of documents is remembered with its syntax tree, which takes about a hundred times as much memory."""
 
 
-_OPTIONS: dict[str, Any] = {"max_coercion_errors": MAX_ERRORS, "operation_extensions": None}
+_OPTIONS: dict[str, Any] = {"max_coercion_errors": MAX_ERRORS, "operation_extensions": None, "hide_suggestions": True}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -45,6 +46,9 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     """A document that is valid and within the limits."""
 
     document: DocumentNode
+    costs: Costs
+    introspects: bool
+    """Whether it asks for the schema."""
 
     def changes(self, operation_name: str | None) -> bool:
         """Tell whether the operation that the request selects is a mutation."""
@@ -69,15 +73,19 @@ class Engine:
         """Take the service's schema, unless another is given. Not ``compiled``: all execution is graphql-core's."""
         self._schema = graphql_schema or strawberry_schema._schema  # noqa: SLF001 - there is no other way to it
         self._operations = Operations(self._schema, KeepingExecutor, **_OPTIONS) if compiled else None
+        self._cost_table = CostTable(self._schema)
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._characters = 0
 
-    def plan(self, text: str) -> Plan | Answer:
-        """Return the plan of a document, or the answer that refuses it."""
+    def plan(self, text: str, *, may_introspect: bool = False) -> Plan | Answer:
+        """Return the plan of a document, or the answer that refuses it.
+
+        Who may not introspect is not shown the schema, nor any part of it by what is said of a document's faults.
+        """
         known = self._plans.get(text)
         if known is not None:
             self._plans.move_to_end(text)
-            return known
+            return known if may_introspect or not known.introspects else _kept_secret()
         try:
             document = parse(
                 text,
@@ -90,11 +98,29 @@ class Engine:
         excess = check_limits(document)
         if excess is not None:
             return _refused([excess], ErrorCode.GRAPHQL_VALIDATION_FAILED)
-        if errors := validate(self._schema, document, max_errors=MAX_ERRORS):
+        introspects = asks_for_the_schema(document)
+        if introspects and not may_introspect:
+            return _kept_secret()
+        errors = validate(self._schema, document, max_errors=MAX_ERRORS, hide_suggestions=not may_introspect)
+        if errors and not may_introspect:
+            code = ErrorCode.GRAPHQL_VALIDATION_FAILED
+            return Answer({"errors": [discreet_error(error, code) for error in errors[:MAX_ERRORS]]}, executed=False)
+        if errors:
             return _refused(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED, document)
-        plan = Plan(document)
+        plan = Plan(document, Costs(document, self._cost_table), introspects)
         self._remember(text, plan)
         return plan
+
+    def weigh(self, plan: Plan, operation_name: str | None, variables: Mapping[str, Any] | None) -> int | Answer:
+        """Return what an operation costs with its variables, or the answer that refuses it: more than MAX_COST."""
+        try:
+            cost = plan.costs.of(operation_name, variables)
+        except TooCostlyError:
+            return _too_costly("what this operation costs cannot be told: its selections spread into too many")
+        if cost > MAX_COST:
+            problem = f"the operation costs {cost}, more than {MAX_COST}; ask for less, or in several requests"
+            return _too_costly(problem, cost=cost, max=MAX_COST)
+        return cost
 
     async def execute(
         self, plan: Plan, operation_name: str | None, variables: Mapping[str, Any] | None, context: Context
@@ -122,6 +148,15 @@ class Engine:
         while self._characters > MAX_REMEMBERED_CHARACTERS:
             forgotten, _ = self._plans.popitem(last=False)
             self._characters -= len(forgotten)
+
+
+def _kept_secret() -> Answer:
+    message = "this key does not carry the scope 'introspect'; the schema is published as a file, schema/schema.graphql"
+    return Answer({"errors": [error_body(ErrorCode.FORBIDDEN, message)]}, executed=False)
+
+
+def _too_costly(message: str, **extensions: int) -> Answer:
+    return Answer({"errors": [error_body(ErrorCode.COST_EXCEEDED, message, **extensions)]}, executed=False)
 
 
 def _answered(result: ExecutionResult) -> Answer:

@@ -20,6 +20,11 @@ MAX_ERRORS = 20
 _ERROR_ID_BYTES = 8
 _AWAY = "Something that this needs does not answer now; try again later."
 _PLACE = re.compile(r"(?:Variable '\$|Argument ')([^']{1,200})'(?: has invalid(?: default)? value at ([^: ]{1,200}):)?")
+_OWN_WORDS = re.compile(
+    r"(?:Cannot query field|Unknown (?:argument|directive|fragment|type)) '@?\w+'"
+    r"|(?:Fragment '\w+' is|Variable '\$\w+' is) (?:never used|not defined)"
+)
+"""The beginnings of messages of graphql-core that hold no words but the document's."""
 _REQUIRED = re.compile(r"Argument '[^']*\((\w+):\)' of type '[^']*' is required")
 
 logger = logging.getLogger("chargegraph.schema")
@@ -40,6 +45,8 @@ class ErrorCode(Enum):
     PERSISTED_QUERY_HASH_MISMATCH = "PERSISTED_QUERY_HASH_MISMATCH"
     DOCUMENT_NOT_FOUND = "DOCUMENT_NOT_FOUND"
     DOCUMENT_NOT_TRUSTED = "DOCUMENT_NOT_TRUSTED"
+    COST_EXCEEDED = "COST_EXCEEDED"
+    RATE_LIMITED = "RATE_LIMITED"
 
 
 def error_body(code: ErrorCode, message: str, **extensions: Any) -> dict[str, Any]:
@@ -53,6 +60,13 @@ def request_error(error: GraphQLError, code: ErrorCode, document: DocumentNode |
     if field := _field_of(error.message) or _field_at(error, document):
         extensions["field"] = field
     return _with_place(error, error.message, extensions)
+
+
+def discreet_error(error: GraphQLError, code: ErrorCode) -> dict[str, Any]:
+    """Return an error of a document for one who may not look into the schema: nothing but what he wrote himself."""
+    known = _OWN_WORDS.match(error.message)
+    message = f"{known[0]}." if known else "This does not fit the schema; a key with the scope 'introspect' hears why."
+    return _with_place(error, message, {"code": code.value})
 
 
 def field_error(error: GraphQLError) -> dict[str, Any]:

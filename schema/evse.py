@@ -9,6 +9,7 @@ from app.model.station import Flag, Presence
 from app.services.sightings import EvseView
 from schema.connector import Connector, kilowatts
 from schema.context import Context, Info
+from schema.cost import about
 from schema.execution import ages
 from schema.scalars import DateTime, api_enum
 from schema.shown import shown
@@ -102,7 +103,9 @@ class Evse:
     equipment_name: str | None = shown("view.evse.equipment_name", "The cabinet's name, where stated.")
     manufacturer: str | None = shown("view.evse.manufacturer", "Who made it, where stated.")
     model: str | None = shown("view.evse.model", "Its model, where stated.")
-    connectors: list[Connector] = shown("view.evse.connectors", "Its plugs; one at a time charges.")
+    connectors: list[Connector] = shown(
+        "view.evse.connectors", "Its plugs; one at a time charges.", directives=[about(1)]
+    )
     flags: list[Flag] = shown("view.evse.flags", "What was repaired, inferred or found doubtful in this record.")
 
     @strawberry.field(description="From when on the last news claims nothing; null without news.")

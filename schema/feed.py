@@ -7,6 +7,7 @@ import strawberry
 from app.model.feed import RunKind
 from app.services.feed_health import FeedState, RunState
 from schema.context import Info
+from schema.cost import about
 from schema.scalars import DateTime, Milliseconds, api_enum
 from schema.station import DataRights
 
@@ -48,10 +49,15 @@ class FeedRun:
     changed: int = strawberry.field(description="Stations of these that were new or different.")
     removed: int = strawberry.field(description="Stations that vanished because the source no longer has them.")
     statuses: int = strawberry.field(description="Live statuses that came with the last run.")
-    repaired: list[NamedCount] = strawberry.field(description="Records by what was repaired or found doubtful.")
-    rejected: list[NamedCount] = strawberry.field(description="Records that were refused, by reason.")
+    repaired: list[NamedCount] = strawberry.field(
+        description="Records by what was repaired or found doubtful.", directives=[about(10)]
+    )
+    rejected: list[NamedCount] = strawberry.field(
+        description="Records that were refused, by reason.", directives=[about(10)]
+    )
     unknown_codes: list[NamedCount] = strawberry.field(
-        description="Values that have no meaning for us, as `member=value`; at most 100, the most frequent first."
+        description="Values that have no meaning for us, as `member=value`; at most 100, the most frequent first.",
+        directives=[about(10)],
     )
     incomplete: str | None = strawberry.field(description="Why nothing was removed; null where all was seen.")
     error: str | None = strawberry.field(description="Why the last run failed; null where it reached its end.")
@@ -92,7 +98,9 @@ class Feed:
     newest_status_at: DateTime | None = strawberry.field(
         description="When its newest live status reached us; null: none since the service began."
     )
-    runs: list[FeedRun] = strawberry.field(description="How its runs fare, one of each kind that ever ran.")
+    runs: list[FeedRun] = strawberry.field(
+        description="How its runs fare, one of each kind that ever ran.", directives=[about(4)]
+    )
 
     @classmethod
     def of(cls, state: FeedState) -> "Feed":
@@ -114,7 +122,9 @@ class Feed:
 class FeedQuery:
     """Queries about feeds."""
 
-    @strawberry.field(description="Every configured feed that this key may see, and how it fares.")
+    @strawberry.field(
+        description="Every configured feed that this key may see, and how it fares.", directives=[about(10)]
+    )
     async def feeds(self, info: Info) -> list[Feed]:
         """List the feeds."""
         context = info.context

@@ -25,6 +25,7 @@ MAX_INTROSPECTION_DEPTH = 20
 MAX_ROOT_FIELDS = 10
 MAX_ALIASES = 30
 MAX_DIRECTIVES = 50
+MAX_DIRECTIVES_AT_A_PLACE = 5
 MAX_SELECTIONS_AT_A_PLACE = 30
 MAX_STEPS = 10_000
 
@@ -44,6 +45,8 @@ class _Walk:
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
         self.steps = 0
+        self.reached: set[str] = set()
+        """The fragments that were looked into."""
         self.deepest: dict[frozenset[int], int] = {}
 
     def collect(self, sets: Iterable[SelectionSetNode]) -> _Fields:
@@ -65,6 +68,7 @@ class _Walk:
                     waiting.extend(fragment.selection_set.selections)
             else:
                 waiting.extend(node.selection_set.selections)  # type: ignore[attr-defined]
+        self.reached |= spread
         for name, nodes in fields.items():
             if len(nodes) > MAX_SELECTIONS_AT_A_PLACE:
                 raise _TooMuchError(
@@ -99,8 +103,9 @@ def check_limits(document: DocumentNode) -> GraphQLError | None:
         for definition in document.definitions:
             if isinstance(definition, OperationDefinitionNode):
                 walk.descend(_few(walk.collect([definition.selection_set])))
-            elif isinstance(definition, FragmentDefinitionNode):
-                walk.descend(walk.collect([definition.selection_set]))
+        for name, fragment in walk.fragments.items():
+            if name not in walk.reached:  # validation will look into it all the same
+                walk.descend(walk.collect([fragment.selection_set]))
     except _TooMuchError as excess:
         return GraphQLError(f"The document is too large: {excess}.")
     return None
@@ -122,7 +127,10 @@ def _count_words(document: DocumentNode) -> None:
             waiting.append(definition.selection_set)
     while waiting:
         for node in waiting.pop().selections:
-            directives += len(node.directives or ())
+            here = len(node.directives or ())
+            if here > MAX_DIRECTIVES_AT_A_PLACE:
+                raise _TooMuchError(f"{here} directives at one place are more than {MAX_DIRECTIVES_AT_A_PLACE}")
+            directives += here
             if isinstance(node, FieldNode) and node.alias:
                 aliases += 1
             inner = getattr(node, "selection_set", None)

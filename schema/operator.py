@@ -4,6 +4,7 @@ import strawberry
 
 from app.model import station as model
 from schema.context import Info
+from schema.cost import about
 from schema.shown import shown
 
 
@@ -25,7 +26,7 @@ class Operator:
 class OperatorQuery:
     """Queries about operators."""
 
-    @strawberry.field(description="Every operator that this key may see, ordered by id.")
+    @strawberry.field(description="Every operator that this key may see, ordered by id.", directives=[about(20)])
     async def operators(self, info: Info) -> list[Operator]:
         """List the operators."""
         return [Operator(operator=operator) for operator in (await info.context.operators()).values()]

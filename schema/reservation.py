@@ -9,6 +9,7 @@ from app.model import reservation as model
 from app.model.clock import Instant
 from app.model.reservation import LIVE_STATES, Guarantee, Outcome, Refusal, RefusalCode, ReservationState
 from schema.context import Context, Info
+from schema.cost import about, page
 from schema.evse import Evse
 from schema.pagination import DEFAULT_PAGE_SIZE, PageInfo, digest_of, page_info, page_size, read_cursor, write_cursor
 from schema.scalars import DateTime, api_enum
@@ -157,7 +158,9 @@ class ReservationPayload:
     replayed: bool = strawberry.field(
         description="Whether the idempotency key was known, so that nothing was done anew."
     )
-    user_errors: list[UserError] = strawberry.field(description="Why nothing was changed; empty where it was.")
+    user_errors: list[UserError] = strawberry.field(
+        description="Why nothing was changed; empty where it was.", directives=[about(1)]
+    )
 
 
 @strawberry.input(name="ReserveEvseInput", description="An Evse to be held.")
@@ -204,7 +207,7 @@ class ReservationQuery:
         found = await context.services.booking.find_reservation(context.viewer, id)
         return None if found is None else Reservation.of(found, await context.services.booking.now())
 
-    @strawberry.field(description="The reservations of this key's partner, newest first.")
+    @strawberry.field(description="The reservations of this key's partner, newest first.", **page())
     async def reservations(
         self,
         info: Info,

@@ -21,6 +21,7 @@ from app.services.sightings import Mark, Sighting, StationView
 from app.services.station_search import MAX_IDS, Found, FoundPage
 from schema import geometry
 from schema.context import Context, Info
+from schema.cost import SEARCH_WEIGHT, about, each, page
 from schema.evse import Evse
 from schema.execution import Fragmented
 from schema.geometry import BoundingBoxInput, PositionInput, StatedPosition
@@ -29,6 +30,9 @@ from schema.pagination import DEFAULT_PAGE_SIZE, PageInfo, digest_of, page_info,
 from schema.scalars import DateTime, GeoJson, api_enum
 from schema.shown import shown
 from schema.station_filter import StationFilterInput, read_filter
+
+EVSES = 8
+"""How many Evses a station is taken to have when an operation is costed: the mean of the nation."""
 
 _CHINA = "CN"
 api_enum(
@@ -86,8 +90,12 @@ class OpeningHours:
     always_open: bool | None = strawberry.field(
         description="Whether it never closes; null where only `weekly` is known, or nothing."
     )
-    weekly: list[OpeningPeriod] = strawberry.field(description="The periods of a week; empty where not understood.")
-    exceptions: list[OpeningException] = strawberry.field(description="What differs from the week.")
+    weekly: list[OpeningPeriod] = strawberry.field(
+        description="The periods of a week; empty where not understood.", directives=[about(7)]
+    )
+    exceptions: list[OpeningException] = strawberry.field(
+        description="What differs from the week.", directives=[about(2)]
+    )
     raw: str | None = strawberry.field(description="The source's own wording, where it has one.")
 
     @classmethod
@@ -282,7 +290,7 @@ class Station(Fragmented):
         """Count the Evses."""
         return StationAvailability.of(self.sighting.view)
 
-    @strawberry.field(description="Its Evses, in the source's order.")
+    @strawberry.field(description="Its Evses, in the source's order.", directives=[about(EVSES)])
     def evses(self) -> list[Evse]:
         """Show the Evses."""
         context = self.context
@@ -395,7 +403,8 @@ class StationQuery:
         return station
 
     @strawberry.field(
-        description="Stations in the order asked for, null in the place of those that this key may not see."
+        description="Stations in the order asked for, null in the place of those that this key may not see.",
+        **each("ids", MAX_IDS),
     )
     async def stations(
         self,
@@ -409,7 +418,10 @@ class StationQuery:
         context.charge("ids", len(ids))
         return await Station.of_each(await context.services.search.find_stations(context.viewer, ids), context)
 
-    @strawberry.field(description="Stations within a radius, nearest first, ties by id. The radius is inclusive.")
+    @strawberry.field(
+        description="Stations within a radius, nearest first, ties by id. The radius is inclusive.",
+        **page(SEARCH_WEIGHT),
+    )
     async def nearby_stations(
         self,
         info: Info,
@@ -427,7 +439,9 @@ class StationQuery:
         where = Near(center=center, radius_m=read_radius(radius_m))
         return await search_stations(info, where, wanted, first, after)
 
-    @strawberry.field(description="Stations in a box or inside polygons, edges included, ordered by id.")
+    @strawberry.field(
+        description="Stations in a box or inside polygons, edges included, ordered by id.", **page(SEARCH_WEIGHT)
+    )
     async def stations_in_area(
         self,
         info: Info,

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import strawberry
+from strawberry.federation.schema_directives import Cost
 
 from app.errors import InvalidInputError
 from app.model.datum import Datum
@@ -10,6 +11,7 @@ from app.model.geo import Point
 from app.model.search import Near
 from schema import geometry
 from schema.context import Info
+from schema.cost import SEARCH_WEIGHT, Size, each, with_edges
 from schema.pagination import page_size
 from schema.station import Filter, InputDatum, Paging, StationConnection, connection_of, read_radius
 from schema.station_filter import read_filter
@@ -43,7 +45,11 @@ class StationsNearPoint:
     stations: StationConnection = strawberry.field(
         description=(
             "The nearest stations. `nearbyStations` goes on from a cursor with the same point, radius and filter."
-        )
+        ),
+        directives=[
+            Cost(weight=SEARCH_WEIGHT),
+            with_edges(MAX_STATIONS_A_POINT),
+        ],
     )
 
 
@@ -55,7 +61,8 @@ class StationBatchQuery:
         description=(
             "The stations nearest to each of many points, as `nearbyStations` finds them, in the order of the points. "
             "The batches of one request may ask for 500 stations all together: points times `first`."
-        )
+        ),
+        **each("points", MAX_POINTS, Size("first", MAX_STATIONS_A_POINT, _DEFAULT_STATIONS, ("stations", "edges"))),
     )
     async def nearby_stations_batch(
         self,

@@ -10,10 +10,14 @@ from app.errors import InvalidInputError
 from app.model.datum import Datum
 from app.model.search import MAX_CORRIDOR_M, Corridor
 from schema.context import Info
+from schema.cost import page
 from schema.geometry import read_route
 from schema.pagination import DEFAULT_PAGE_SIZE
 from schema.scalars import GeoJson
 from schema.station import After, Filter, First, InputDatum, StationConnection, search_stations
+
+_WEIGHT = 50
+"""What measuring the distances to a route costs beside what it finds."""
 
 
 @strawberry.type
@@ -24,7 +28,8 @@ class StationRouteQuery:
         description=(
             "Stations near a route in the order in which one passes them, ties by id. A station is passed where the "
             "route comes nearest to it, the first time if there are several."
-        )
+        ),
+        **page(_WEIGHT),
     )
     async def stations_along_route(
         self,

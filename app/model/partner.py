@@ -20,6 +20,7 @@ class Scope(Enum):
 
     DISCOVER = "discover"
     RESERVE = "reserve"
+    INTROSPECT = "introspect"
 
 
 class Partner(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,9 +38,10 @@ class RedisPartners(KeyDirectory):
         return None if packed is None else _decoder.decode(packed)
 
     async def _revoke(self, key_id: str, now: Instant) -> bool:
-        stored = await self._find(key_id)
+        packed = await self._redis.run("find", key_id.encode())
+        stored = None if packed is None else _decoder.decode(packed)
         if stored is None or stored.key.revoked_at is not None:
             return False
         revoked = StoredKey(msgspec.structs.replace(stored.key, revoked_at=now), stored.digest)
-        packed = (msgspec.msgpack.encode(each) for each in (stored, revoked))
-        return bool(await self._redis.run("replace", key_id.encode(), *packed))
+        # As it was read: a set of scopes that is written again may come out in another order.
+        return bool(await self._redis.run("replace", key_id.encode(), packed, msgspec.msgpack.encode(revoked)))

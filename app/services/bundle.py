@@ -6,6 +6,7 @@ from app.model.clock import Clock
 from app.model.feed import FeedInfo
 from app.services.booking import Booking
 from app.services.feed_health import FeedHealth
+from app.services.metering import Metering
 from app.services.station_search import StationSearch
 
 
@@ -15,5 +16,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     search: StationSearch
     booking: Booking
     feed_health: FeedHealth
+    metering: Metering
     feeds: tuple[FeedInfo, ...]
     clock: Clock

@@ -19,6 +19,7 @@ from app.errors import UnavailableError
 from app.services.bundle import Services
 from app.services.viewer import Viewer
 from app.web import ide
+from app.web.admission import Admitted, Gate, OverQuotaError
 from app.web.auth import CHALLENGE, KEY_NEEDED, Doorkeeper
 from app.web.compression import COMPRESSED_FROM_BYTES, VARY, compress, encoding_for
 from app.web.documents import Documents, UnknownDocumentError
@@ -29,6 +30,7 @@ from app.web.http import (
     BodyTooLargeError,
     BodyTooSlowError,
     ClientGoneError,
+    Headers,
     header,
     is_json,
     negotiate,
@@ -36,6 +38,7 @@ from app.web.http import (
     send_bytes,
 )
 from schema.context import Context
+from schema.cost import MAX_COST
 from schema.engine import Answer, Engine
 from schema.errors import ErrorCode, error_body, internal_error, unavailable_error
 
@@ -45,6 +48,9 @@ DEADLINE_S = 10.0
 PREFLIGHTED = frozenset({b"apollo-require-preflight", b"x-apollo-operation-name"})
 """Header fields for which browsers ask first. A GET needs one of them, whatever it says, or a JSON Content-Type; or a
 browser's word that it keeps the answer from pages of other sites (Sec-Fetch-Mode: cors), which no page can make up."""
+
+COST_WANTED = b"x-cost"
+"""The header field of requests whose answers are to say what they cost, in ``extensions.cost``."""
 
 PREFLIGHT_NEEDED = "GET: send Apollo-Require-Preflight: true with it, which no page of another site can do unasked"
 
@@ -77,6 +83,7 @@ class GraphQLEndpoint:
         self._services = services
         self._doorkeeper = doorkeeper
         self._engine = engine
+        self._gate = Gate(engine, services.metering)
         self._documents = documents or Documents({})
         self._statuses = statuses
         self._compressed = compressed
@@ -101,6 +108,8 @@ class GraphQLEndpoint:
             message = f"the answer took longer than {self._deadline_s:g} s; repeat a mutation with its idempotency key"
             error = error_body(ErrorCode.UNAVAILABLE, message, retryAfterS=1.0)
             status, body, headers = 503, {"errors": [error]}, ((b"retry-after", b"1"),)
+        except OverQuotaError as over:
+            status, body, headers = 429, over.body, over.headers
         except UnavailableError as absent:
             status, body, headers = 503, {"errors": [unavailable_error(absent)]}, ()
         except Exception as unforeseen:  # noqa: BLE001 - the border: nothing of it may reach a client
@@ -117,7 +126,7 @@ class GraphQLEndpoint:
         status: int,
         body: bytes,
         media_type: str,
-        headers: tuple[tuple[bytes, bytes], ...],
+        headers: Headers,
         accept_encoding: str | None,
     ) -> None:
         if self._compressed and len(body) >= COMPRESSED_FROM_BYTES:
@@ -144,7 +153,7 @@ class GraphQLEndpoint:
 
     async def _answer(
         self, scope: Scope, receive: Receive, media_type: str | None
-    ) -> tuple[int, dict[str, Any], tuple[tuple[bytes, bytes], ...]]:
+    ) -> tuple[int, dict[str, Any], Headers]:
         method = scope["method"]
         if method not in {"GET", "POST"}:
             raise RefusedError(405, "use POST, or GET for queries", ErrorCode.BAD_USER_INPUT, (b"allow", b"GET, POST"))
@@ -165,8 +174,10 @@ class GraphQLEndpoint:
             else read_json(await self._read_body(scope, receive))
         )
         ends_at += loop.time() - began_to_read_at
-        answer = await self._execute(request, viewer, receive, ends_at, queries_only=method == "GET")
-        return self._status(answer, media_type), answer.body, ()
+        answer, admitted = await self._execute(request, viewer, receive, ends_at, queries_only=method == "GET")
+        if header(scope, COST_WANTED) is not None:
+            answer.body["extensions"] = {"cost": {"requested": admitted.cost, "max": MAX_COST}}
+        return self._status(answer, media_type), answer.body, admitted.headers
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         if not is_json(header(scope, b"content-type")):
@@ -187,14 +198,16 @@ class GraphQLEndpoint:
 
     async def _execute(
         self, request: GraphQLRequest, viewer: Viewer, receive: Receive, ends_at: float, *, queries_only: bool
-    ) -> Answer:
-        plan = self._engine.plan(self._documents.find(viewer.partner.id, request))
-        if isinstance(plan, Answer):
-            return plan
-        if request.extensions:
-            self._documents.register(viewer.partner.id, request)
+    ) -> tuple[Answer, Admitted]:
+        text = self._documents.find(viewer.partner.id, request)
         # Forms send an empty name where they mean none.
         operation_name = request.operationName or None
+        admitted = await self._gate.admit(text, operation_name, request.variables, viewer)
+        plan = admitted.plan
+        if isinstance(plan, Answer):
+            return plan, admitted
+        if request.extensions:
+            self._documents.register(viewer.partner.id, request)
         if queries_only and plan.changes(operation_name):
             raise RefusedError(405, "a mutation needs POST", ErrorCode.BAD_USER_INPUT, (b"allow", b"POST"))
         context = Context(self._services, viewer)
@@ -203,7 +216,8 @@ class GraphQLEndpoint:
             async with asyncio.timeout_at(ends_at) as patience:
                 watch.begin(patience)
                 try:
-                    return await self._engine.execute(plan, operation_name, request.variables, context)
+                    answer = await self._engine.execute(plan, operation_name, request.variables, context)
+                    return answer, admitted
                 finally:
                     watch.end()
         except TimeoutError:

@@ -100,7 +100,7 @@ may_discover = false
 }
 """Four feeds: one that is pushed to, one without prices, one that maps may not show, and one that nobody may see."""
 
-ALL_SCOPES = (Scope.DISCOVER, Scope.RESERVE)
+ALL_SCOPES = tuple(Scope)
 
 
 def station_id(number: int, feed: str = "live") -> str:

@@ -265,7 +265,7 @@ async def test_a_hold_may_be_made_longer_and_let_go(api):
 
 async def test_readiness_says_which_store_does_not_answer(api):
     response = await api.client.get("/readyz")
-    names = ("index", "live", "reservations", "partners")
+    names = ("index", "live", "reservations", "partners", "quotas")
     assert (response.status_code, response.json()) == (200, {"ready": True, "checks": dict.fromkeys(names, True)})
     store = api.hub.services.booking._store
     await store.close()

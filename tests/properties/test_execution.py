@@ -23,10 +23,12 @@ from app.model.feed import FeedInfo, FeedRights
 from app.model.geo import Point
 from app.model.partner import Partner, PartnerKind, Scope
 from app.model.station import StatedFees
+from app.quotas.embedded import EmbeddedQuotas
 from app.reservations.embedded import EmbeddedReservations
 from app.services.booking import Booking
 from app.services.bundle import Services
 from app.services.feed_health import FeedHealth
+from app.services.metering import Metering
 from app.services.station_search import OPERATORS_KEPT_S, StationSearch
 from app.services.viewer import Viewer, viewer_of
 from schema.context import Context
@@ -196,7 +198,8 @@ async def services(tmp_path) -> AsyncIterator[Services]:
     outcome = await booking.reserve(viewer(), held, 600, "key")
     assert outcome.reservation is not None
     health = FeedHealth(ledger, index, board, clock, FEEDS)
-    yield Services(search=search, booking=booking, feed_health=health, feeds=FEEDS, clock=clock)
+    metering = Metering(EmbeddedQuotas(clock), {})
+    yield Services(search=search, booking=booking, feed_health=health, metering=metering, feeds=FEEDS, clock=clock)
     for each in reversed(stores):
         await each.close()
 

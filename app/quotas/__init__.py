@@ -1,0 +1,1 @@
+"""The port "how much a partner may use": ``base`` is its contract, the other files are one technology each."""
