@@ -55,7 +55,9 @@ INTROSPECTION_COST: Final = 500
 
 INTROSPECTION_FIELDS: Final = frozenset({"__schema", "__type", "_service"})
 UNSTATED_LIST_SIZE: Final = 10
-MAX_REMEMBERED: Final = 256
+MAX_REMEMBERED: Final = 32
+"""For how many choices of variables the costs of a document are remembered."""
+
 MAX_STEPS: Final = 50_000
 
 SEARCH_WEIGHT: Final = 20
@@ -198,16 +200,18 @@ class Costs:
         key = (operation_name, *reduced)
         cost = self._known.get(key)
         if cost is None:
-            cost = self._compute(operation_name, dict(zip(self._deciding, reduced, strict=True)))
+            operation = get_operation_ast(self._document, operation_name)
+            if operation is None:  # nothing is remembered of names that are none
+                return LEAST_COST
+            cost = self._compute(operation, dict(zip(self._deciding, reduced, strict=True)))
             if len(self._known) >= MAX_REMEMBERED:
                 self._known.clear()
             self._known[key] = cost
         return cost
 
-    def _compute(self, operation_name: str | None, variables: dict[str, _Reduced]) -> int:
-        operation = get_operation_ast(self._document, operation_name)
-        root = None if operation is None else self._table.schema.get_root_type(operation.operation)
-        if operation is None or root is None:
+    def _compute(self, operation: OperationDefinitionNode, variables: dict[str, _Reduced]) -> int:
+        root = self._table.schema.get_root_type(operation.operation)
+        if root is None:  # execution says so
             return LEAST_COST
         for definition in operation.variable_definitions or ():
             name = definition.variable.name.value

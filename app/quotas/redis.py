@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from app.logs import Seldom
 from app.model.quota import Verdict, Windows
-from app.quotas._bucket import Bucket, left
+from app.quotas._bucket import Bucket
 from app.quotas.base import Quotas
 from app.redis import Redis, load_scripts, parse_endpoint
 
@@ -68,8 +68,9 @@ class RedisQuotas(Quotas):
 
     async def take_surely(self, partner_id: str, windows: Windows, amount: int) -> Verdict:
         """Take an amount by what the server knows. Raises UnavailableError."""
-        wait_s, ahead_s = await self._tell(partner_id, self._bucket(partner_id, windows), amount)
-        return Verdict(tuple(left(window, each) for window, each in zip(windows, ahead_s, strict=True)), wait_s or None)
+        bucket = self._bucket(partner_id, windows)
+        wait_s, ahead_s = await self._tell(partner_id, bucket, amount)
+        return bucket.verdict(ahead_s, wait_s or None)
 
     def _bucket(self, partner_id: str, windows: Windows) -> Bucket:
         bucket = self._buckets.get(partner_id)

@@ -11,6 +11,9 @@ MAX_KEY_CHARACTERS = 200
 CHALLENGE = (b"www-authenticate", b'Bearer realm="chargegraph"')
 """What a 401 carries, as HTTP demands."""
 
+KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
+"""Where a key may be: no browser sends one of these by itself when a person opens an address."""
+
 KEY_NEEDED = "a valid key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
 """What a 401 says."""
 

@@ -20,7 +20,7 @@ from app.services.bundle import Services
 from app.services.viewer import Viewer
 from app.web import ide
 from app.web.admission import Admitted, Gate, OverQuotaError
-from app.web.auth import CHALLENGE, KEY_NEEDED, Doorkeeper
+from app.web.auth import CHALLENGE, KEY_HEADERS, KEY_NEEDED, Doorkeeper
 from app.web.compression import COMPRESSED_FROM_BYTES, VARY, compress, encoding_for
 from app.web.documents import Documents, UnknownDocumentError
 from app.web.graphql_request import UNPROCESSABLE, GraphQLRequest, RefusedError, read_json, read_query_string
@@ -268,7 +268,9 @@ def _asks_first(scope: Scope) -> bool:
 
 
 def _is_browser(scope: Scope) -> bool:
-    """Tell whether a person opens the address: a GET that likes HTML and asks nothing."""
+    """Tell whether a person opens the address: a GET that likes HTML, asks nothing, and brings no key."""
     if scope["method"] != "GET" or any(name in scope["query_string"] for name in _QUESTIONS):
+        return False
+    if any(name in KEY_HEADERS for name, _ in scope["headers"]):
         return False
     return negotiate(header(scope, b"accept") or "", ("text/html", *MEDIA_TYPES), default=JSON) == "text/html"

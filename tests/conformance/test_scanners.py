@@ -48,7 +48,11 @@ class Scanner:
         """Return what was found, by the name of the probe."""
         suggestion = _errors(await self.post("query cop { __schema { directive } }"))[:1]
         introspection = await self.post("query cop { __schema { types { name fields { name } } } }")
-        pages = [await self.request("GET", path) for path in ("/graphiql", "/playground", "/console", "/graphql")]
+        pages = [
+            await self.client.get(path, headers={**self.headers, "accept": accept})
+            for path in ("/graphiql", "/playground", "/console", "/graphql")
+            for accept in ("*/*", "text/html")
+        ]
         by_get = _read(await self.request("GET", params={"query": "query cop {__typename}"}))
         plain_get = _read(await self.request("GET", params={"query": "{__typename}"}))
         aliases = await self.post("query cop { " + " ".join(f"alias{n}:__typename \n" for n in range(101)) + " }")
@@ -116,6 +120,8 @@ async def test_what_graphql_cop_looks_for_is_not_there(hub: tuple[str, str, str]
             "Field Suggestions",
             "Introspection",
         }, "the probes find what there is"
+        page = await client.get("/graphql", headers={"accept": "text/html"})
+        assert any(word in page.text for word in IDES), "persons, who come without a key, get the IDE"
 
 
 def _words() -> list[str]:

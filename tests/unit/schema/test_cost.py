@@ -105,6 +105,15 @@ def test_variables_decide_as_in_execution() -> None:
     assert [cost(document, given) for given in (None, {"first": 9}, {"all": False}, {"first": 0})] == [4, 10, 1, 1]
 
 
+def test_little_is_remembered() -> None:
+    document = "query A($f: Int!) { reservations(first: $f) { edges { cursor } } }"
+    costs = Costs(parse(document), TABLE)
+    for number in range(1_000):
+        assert costs.of("A", {"f": number, "other": number}) == 1 + min(number, 100)
+        assert costs.of("x" * number, {"f": number}) == 1
+    assert len(costs._known) <= cost_module.MAX_REMEMBERED
+
+
 def test_of_several_operations_the_one_that_is_named_counts() -> None:
     document = "query A { operators { id } } query B { feeds { id } }"
     assert [cost(document, None, name) for name in ("A", "B", "C", None)] == [20, 10, 1, 1]
