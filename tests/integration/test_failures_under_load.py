@@ -51,8 +51,8 @@ RECOVERED_S = 20.0
 ENOUGH = 5
 MANY = 100_000
 MOST_LINES_A_SECOND = 5
-EVERYTHING = ("index", "live", "reservations", "partners")
-CHECKS = {"index": {"index"}, "live": {"live"}, "reservations": {"reservations", "partners"}}
+EVERYTHING = ("index", "live", "reservations", "partners", "quotas")
+CHECKS = {"index": {"index"}, "live": {"live"}, "reservations": {"reservations", "partners", "quotas"}}
 """Which of the checks of `/readyz` ask a server."""
 
 FLEETING = tuple(evse_id(number, gun) for number in (101, 102, 103) for gun in (1, 2))
@@ -616,7 +616,7 @@ async def test_without_live_status(hub: Hub, way: str) -> None:
 
 async def without_reservations(load: Load) -> None:
     """Nobody gets a hold, and whoever searches is let in for as long as its key was good before."""
-    await asyncio.gather(load.readiness("reservations", "partners"), load.refuses_to_reserve())
+    await asyncio.gather(load.readiness("reservations", "partners", "quotas"), load.refuses_to_reserve())
     for mutate_or_list in (load.repeat, load.list_mine):
         with pytest.raises(Refused):
             await mutate_or_list()
