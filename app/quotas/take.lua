@@ -1,5 +1,6 @@
-#!lua
+#!lua flags=allow-oom
 -- Take an amount from a partner's windows, or nothing where one of them does not hold it any more (GCRA).
+-- Also where memory is short: what a mutation did before is told again then, and this is a key of some bytes a partner.
 -- ARGV: the partner; what was taken already and has to be counted in any case; the amount; then for each window its
 -- period in seconds and its limit. Answers how long to wait ('0': taken), then how far ahead each window is, in seconds.
 local time = redis.call('TIME')
