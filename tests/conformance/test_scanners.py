@@ -6,7 +6,6 @@ judged as it judges, also where that is more than the standards ask. clairvoyanc
 
 import asyncio
 import json
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from graphql import is_input_object_type, is_interface_type, is_object_type
 
 from app.model.partner import Scope
 from schema.root import schema
-from tests.conformance.python import python_tool
+from tests.conformance.python_tool import python_tool, run_tool
 from tests.integration.api import furnish, listening, open_api
 from tests.servers.fixtures import had_or_skipped
 
@@ -144,10 +143,8 @@ async def _discovered(url: str, key: str, words: list[str], folder: Path) -> set
     listed.write_text("\n".join(words), encoding="utf-8")
     found.unlink(missing_ok=True)
     options = ("-w", str(listed), "-o", str(found), "-H", f"Authorization: Bearer {key}", "-m", "1", "-p", "slow")
-    command = [str(tool / "clairvoyance"), *options, f"{url}/graphql"]
-    done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, timeout=SCANNED_WITHIN_S, check=False
-    )
+    command = ("clairvoyance", *options, f"{url}/graphql")
+    done = await asyncio.to_thread(run_tool, tool, *command, folder=folder, timeout_s=SCANNED_WITHIN_S)
     if not found.exists():
         assert "Unable to get TypeRef" in done.stderr, done.stderr[-2_000:]
         return set()
