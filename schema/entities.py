@@ -1,68 +1,90 @@
 """Federation: what a gateway asks for by key, looked up in batches and with the rights of the one who asks."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from app.errors import ChargegraphError, InvalidInputError
 from app.model.identity import MAX_ID_CHARACTERS
+from app.services.station_search import MAX_IDS
 from schema.context import Context
 from schema.evse import Evse
 from schema.operator import Operator
 from schema.reservation import Reservation
 from schema.station import Station
 
-MAX_REPRESENTATIONS = 100
+MAX_REPRESENTATIONS = 500
 
-Entity: TypeAlias = Station | Evse | Operator | Reservation
-Answer: TypeAlias = Entity | Exception | None
+Key: TypeAlias = Hashable
+Answer: TypeAlias = object | Exception | None
+"""An entity; None where it is unknown to the one who asks, an exception where the representation is at fault."""
 
 
-async def find_entities(context: Context, representations: Sequence[object]) -> list[Answer]:
-    """Return the entities in the order asked for: None where unknown, an exception where that one is at fault.
+class Kind(msgspec.Struct, frozen=True):
+    """A type that has keys: ``read`` takes a representation's key, and ``find`` looks up many of them, in their order.
 
-    Raises InvalidInputError for more than MAX_REPRESENTATIONS. Only ``__typename`` and ``id`` are read.
+    ``read`` is given the representation and where it stands, and raises InvalidInputError for what is no key.
+    """
+
+    read: Callable[[Mapping[str, Any], str], Key]
+    find: Callable[[Context, list[Any]], Coroutine[Any, Any, Sequence[Answer]]]
+
+
+async def find_entities(kinds: Mapping[str, Kind], context: Context, representations: Sequence[object]) -> list[Answer]:
+    """Return the entities in the order asked for.
+
+    What is wrong with one representation, or with the store of one kind, is the answer to that one alone. Raises
+    InvalidInputError for more than MAX_REPRESENTATIONS. No member of a representation but its key is looked at.
     """
     count = len(representations)
     if count > MAX_REPRESENTATIONS:
         raise InvalidInputError("representations", f"{count} are more than {MAX_REPRESENTATIONS}")
-    context.charge("representations", count)
+    context.charge_batch("representations", count)
     answers: list[Answer] = [None] * count
-    wanted: dict[str, dict[str, list[int]]] = {}
+    wanted: dict[str, dict[Key, list[int]]] = {}
     for place, representation in enumerate(representations):
         try:
-            name, key = _read(place, representation)
+            name, key = _read(kinds, representation, f"representations[{place}]")
         except InvalidInputError as error:
             answers[place] = error
         else:
             wanted.setdefault(name, {}).setdefault(key, []).append(place)
     for name, places in wanted.items():
-        found = await _find(context, name, list(places))
+        keys = list(places)
+        found: list[Answer] = []
+        for begin in range(0, len(keys), MAX_IDS):
+            found += await _find(context, kinds[name], keys[begin : begin + MAX_IDS])
         for where, answer in zip(places.values(), found, strict=True):
             for place in where:
                 answers[place] = answer
     return answers
 
 
-def _read(place: int, representation: object) -> tuple[str, str]:
-    field = f"representations[{place}]"
+def _read(kinds: Mapping[str, Kind], representation: object, place: str) -> tuple[str, Key]:
     if not isinstance(representation, dict):
-        raise InvalidInputError(field, "a representation is an object")
-    name, key = representation.get("__typename"), representation.get("id")
-    if not isinstance(name, str) or name not in _LOOKUPS:
-        raise InvalidInputError(f"{field}.__typename", f"the entities here are {', '.join(_LOOKUPS)}")
+        raise InvalidInputError(place, "a representation is an object")
+    name = representation.get("__typename")
+    if not isinstance(name, str) or name not in kinds:
+        raise InvalidInputError(f"{place}.__typename", f"the entities here are {', '.join(kinds)}")
+    return name, kinds[name].read(representation, place)
+
+
+async def _find(context: Context, kind: Kind, keys: list[Key]) -> Sequence[Answer]:
+    try:
+        return await kind.find(context, keys)
+    except ChargegraphError as error:
+        return [error] * len(keys)
+
+
+def _id(representation: Mapping[str, Any], place: str) -> str:
+    key = representation.get("id")
     if isinstance(key, int) and not isinstance(key, bool):
         key = str(key)
     if not isinstance(key, str) or not key or len(key) > MAX_ID_CHARACTERS:
-        raise InvalidInputError(f"{field}.id", f"an id is a text of 1 to {MAX_ID_CHARACTERS} characters")
-    return name, key
-
-
-async def _find(context: Context, name: str, keys: list[str]) -> Sequence[Answer]:
-    try:
-        return await _LOOKUPS[name](context, keys)
-    except ChargegraphError as error:
-        return [error] * len(keys)
+        raise InvalidInputError(f"{place}.id", f"an id is a text of 1 to {MAX_ID_CHARACTERS} characters")
+    return key
 
 
 async def _stations(context: Context, ids: list[str]) -> list[Answer]:
@@ -86,9 +108,10 @@ async def _reservations(context: Context, ids: list[str]) -> list[Answer]:
     return [None if reservation is None else Reservation.of(reservation, now) for reservation in found]
 
 
-_LOOKUPS: dict[str, Callable[[Context, list[str]], Coroutine[Any, Any, list[Answer]]]] = {
-    "Station": _stations,
-    "Evse": _evses,
-    "Operator": _operators,
-    "Reservation": _reservations,
+KINDS: Final[Mapping[str, Kind]] = {
+    "Station": Kind(_id, _stations),
+    "Evse": Kind(_id, _evses),
+    "Operator": Kind(_id, _operators),
+    "Reservation": Kind(_id, _reservations),
 }
+"""The entities of this subgraph, by the names of their types."""

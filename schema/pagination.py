@@ -31,7 +31,8 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     id: str
 
 
-@strawberry.type(description="Where a page stands in its connection (Relay).")
+# Each subgraph with connections has this type; the gateway's graph has it once.
+@strawberry.federation.type(shareable=True, description="Where a page stands in its connection (Relay).")
 class PageInfo:
     """Relay's."""
 

@@ -1,7 +1,7 @@
 """The schema: every noun's queries and mutations in one graph, as a Federation subgraph."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import strawberry
 from strawberry.federation.schema import FederationAny
@@ -9,7 +9,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from schema.cluster import ClusterQuery
 from schema.context import Info
-from schema.entities import find_entities
+from schema.entities import KINDS, Kind, find_entities
 from schema.evse import EvseQuery
 from schema.feed import FeedQuery
 from schema.operator import OperatorQuery
@@ -42,12 +42,14 @@ class Mutation(ReservationMutation):
 class Subgraph(strawberry.federation.Schema):
     """Strawberry's federated schema with entities that are looked up in batches, bounded and checked."""
 
+    kinds: ClassVar[Mapping[str, Kind]] = KINDS
+
     async def entities_resolver(  # type: ignore[override]
         self, info: Info, representations: list[FederationAny]
     ) -> list[FederationAny]:
         """Find entities by key."""
-        found: Sequence[Any] = await find_entities(info.context, representations)
-        return list(found)
+        found: list[Any] = await find_entities(self.kinds, info.context, representations)
+        return found
 
 
 schema = Subgraph(

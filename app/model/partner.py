@@ -21,6 +21,8 @@ class Scope(Enum):
     DISCOVER = "discover"
     RESERVE = "reserve"
     INTROSPECT = "introspect"
+    TRACE = "trace"
+    """Learn how long each field took, by Apollo's federated tracing: for our own keys rather than for partners."""
 
 
 class Partner(msgspec.Struct, frozen=True, kw_only=True):

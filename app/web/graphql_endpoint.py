@@ -16,6 +16,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from app.errors import UnavailableError
+from app.model.partner import Scope as PartnerScope
 from app.services.bundle import Services
 from app.services.viewer import Viewer
 from app.web import ide
@@ -45,6 +46,7 @@ from schema.errors import ErrorCode, error_body, internal_error, unavailable_err
 GRAPHQL_JSON = "application/graphql-response+json"
 MEDIA_TYPES = (GRAPHQL_JSON, JSON)
 DEADLINE_S = 10.0
+TRACE_HEADER = b"apollo-federation-include-trace"
 PREFLIGHTED = frozenset({b"apollo-require-preflight", b"x-apollo-operation-name"})
 """Header fields for which browsers ask first. A GET needs one of them, whatever it says, or a JSON Content-Type; or a
 browser's word that it keeps the answer from pages of other sites (Sec-Fetch-Mode: cors), which no page can make up."""
@@ -174,9 +176,12 @@ class GraphQLEndpoint:
             else read_json(await self._read_body(scope, receive))
         )
         ends_at += loop.time() - began_to_read_at
-        answer, admitted = await self._execute(request, viewer, receive, ends_at, queries_only=method == "GET")
+        answer, admitted = await self._execute(
+            request, viewer, receive, ends_at, queries_only=method == "GET", traced=_wants_trace(scope, viewer)
+        )
         if header(scope, COST_WANTED) is not None:
-            answer.body["extensions"] = {"cost": {"requested": admitted.cost, "max": MAX_COST}}
+            told = answer.body.setdefault("extensions", {})
+            told["cost"] = {"requested": admitted.cost, "max": MAX_COST}
         return self._status(answer, media_type), answer.body, admitted.headers
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
@@ -197,12 +202,20 @@ class GraphQLEndpoint:
             raise RefusedError(408, f"the body was not complete after {BODY_DEADLINE_S:g} s") from None
 
     async def _execute(
-        self, request: GraphQLRequest, viewer: Viewer, receive: Receive, ends_at: float, *, queries_only: bool
+        self,
+        request: GraphQLRequest,
+        viewer: Viewer,
+        receive: Receive,
+        ends_at: float,
+        *,
+        queries_only: bool,
+        traced: bool,
     ) -> tuple[Answer, Admitted]:
         text = self._documents.find(viewer.partner.id, request)
         # Forms send an empty name where they mean none.
         operation_name = request.operationName or None
-        admitted = await self._gate.admit(text, operation_name, request.variables, viewer)
+        async with asyncio.timeout_at(ends_at):
+            admitted = await self._gate.admit(text, operation_name, request.variables, viewer)
         plan = admitted.plan
         if isinstance(plan, Answer):
             return plan, admitted
@@ -216,7 +229,9 @@ class GraphQLEndpoint:
             async with asyncio.timeout_at(ends_at) as patience:
                 watch.begin(patience)
                 try:
-                    answer = await self._engine.execute(plan, operation_name, request.variables, context)
+                    answer = await self._engine.execute(
+                        plan, operation_name, request.variables, context, traced=traced
+                    )
                     return answer, admitted
                 finally:
                     watch.end()
@@ -224,6 +239,11 @@ class GraphQLEndpoint:
             if watch.client_is_gone:
                 raise ClientGoneError from None
             raise
+
+
+def _wants_trace(scope: Scope, viewer: Viewer) -> bool:
+    """Tell whether a gateway asks how long each field took, with a key that may know."""
+    return PartnerScope.TRACE in viewer.partner.scopes and header(scope, TRACE_HEADER) == "ftv1"
 
 
 class _Watch:

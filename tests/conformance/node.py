@@ -9,10 +9,12 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.servers.process import ServerMissingError, locked
+import httpx
+
+from tests.servers.process import Server, ServerMissingError, locked
 
 _HERE = Path(__file__).parent
 _INSTALLED_WITHIN_S = 900
@@ -47,10 +49,8 @@ def run_node(
     folder: Path, *command: str, environment: Mapping[str, str] | None = None, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that the folder's packages brought, or else `node` with these words; look at its exit code."""
-    program = folder / "node_modules" / ".bin" / command[0]
-    words = [str(program), *command[1:]] if program.exists() else ["node", *command]
     return subprocess.run(
-        words,
+        _words(folder, *command),
         cwd=folder,
         env={**os.environ, "NO_COLOR": "1", "NO_UPDATE_NOTIFIER": "1", **(environment or {})},
         capture_output=True,
@@ -58,3 +58,49 @@ def run_node(
         timeout=timeout_s,
         check=False,
     )
+
+
+def _words(folder: Path, *command: str) -> list[str]:
+    program = folder / "node_modules" / ".bin" / command[0]
+    if program.exists():
+        return [str(program), *command[1:]]
+    script = folder / command[0]
+    return ["node", str(script) if script.exists() else command[0], *command[1:]]
+
+
+class NodeServer(Server):
+    """A GraphQL server, or several in one process: a program of a folder's packages, or else one of its scripts.
+
+    It is ready when all its URLs answer. It runs in a folder of its own.
+    """
+
+    name = "node"
+    ready_within_s = 120.0
+
+    def __init__(
+        self,
+        folder: Path,
+        packages: Path,
+        *command: str,
+        urls: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(folder)
+        self._packages = packages
+        self._words = command
+        self._urls = urls
+        self._environment = {"NO_COLOR": "1", "NO_UPDATE_NOTIFIER": "1", **(environment or {})}
+
+    @property
+    def url(self) -> str:
+        return self._urls[0]
+
+    def _command(self) -> Sequence[str]:
+        given = [f"{name}={value}" for name, value in self._environment.items()]
+        return ["env", *given, *_words(self._packages, *self._words)]
+
+    def _is_ready(self) -> bool:
+        try:
+            return all(httpx.post(url, json={"query": "{ __typename }"}).is_success for url in self._urls)
+        except httpx.TransportError:
+            return False
