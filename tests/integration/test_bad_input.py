@@ -571,6 +571,11 @@ async def test_odd_ids_are_unknown_ids(api, id_):
         "Station",
         [],
         {},
+        True,
+        {"evil": 1},
+        {"cls": "x"},
+        {"__typename": "Nope", "id": "1"},
+        {"__typename": "Station", "self": 1, "info": 2},
         {"__typename": "Connector", "id": "1"},
         {"__typename": "Query"},
         {"__typename": ["Station"], "id": "1"},
@@ -584,7 +589,7 @@ async def test_odd_ids_are_unknown_ids(api, id_):
     ],
 )
 async def test_a_bad_representation_harms_no_other(api, representation):
-    good = {"__typename": "Evse", "id": evse_id(1)}
+    good = {"__typename": "Evse", "id": evse_id(1), "cls": "of no interest"}
     response = await api.post(
         json={
             "query": "query($k: [_Any!]!) { _entities(representations: $k) { ...on Evse { id } } }",
