@@ -1,5 +1,6 @@
 // Hive Gateway 2.15: composes the supergraph when it starts, from what the subgraphs check in. Further subgraphs are
-// further lines here. Where a schema registry composes, `supergraph` names that instead.
+// further lines here. Where a schema registry composes, `supergraph` names that instead. Subscriptions go to the
+// subgraphs as server-sent events, which is the default.
 export const gatewayConfig = {
   supergraph: {
     type: 'dev',

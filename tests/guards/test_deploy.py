@@ -391,6 +391,8 @@ def test_the_gateway_asks_the_api_and_composes_the_schema_that_is_checked_in() -
     mounts = {target: source for source, target, _ in (volume.split(":") for volume in gateway.volumes)}
     assert (_DEPLOY / mounts["/gateway/schema.graphql"]).resolve() == REPOSITORY / "schema" / "schema.graphql"
     assert "schema: './schema.graphql'" in configuration
+    tried = json.loads((REPOSITORY / "tests" / "conformance" / "hive" / "package.json").read_text(encoding="utf-8"))
+    assert gateway.image == f"ghcr.io/graphql-hive/gateway:{tried['dependencies']['@graphql-hive/gateway']}"
     passed_on = re.findall(r"'?([\w-]+)'?: request\.headers\.get\('([\w-]+)'\)", configuration)
     assert passed_on == [(name, name) for name in ("authorization", "x-api-key")]
 
