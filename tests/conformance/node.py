@@ -18,6 +18,7 @@ from tests.servers.process import Server, ServerMissingError, locked
 
 _HERE = Path(__file__).parent
 _INSTALLED_WITHIN_S = 900
+_OLDEST_NODE = 20
 _INSTALLED = ".installed"
 
 
@@ -27,6 +28,9 @@ def node_folder(name: str) -> Path:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise ServerMissingError("Node.js with npm is not here, which runs the suites that we did not write")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(version.removeprefix("v").partition(".")[0]) < _OLDEST_NODE:
+        raise ServerMissingError(f"Node.js is {version}, and the suites need {_OLDEST_NODE} or newer")
     source = _HERE / name
     packages = (source / "package.json").read_bytes() + (source / "package-lock.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chargegraph-node"
