@@ -90,7 +90,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         await furnish(api)
         facts, schema = folder / "world.json", folder / "hub.graphql"
         facts.write_text(json.dumps(neighbours_know(api.names)), encoding="utf-8")
-        schema.write_text((await api.data("{ _service { sdl } }"))["_service"]["sdl"], encoding="utf-8")
+        schema.write_text(sdl(), encoding="utf-8")
         fleet, tariff = free_port(), free_port()
         urls = {"fleet": f"http://{LOOPBACK}:{fleet}/", "tariff": f"http://{LOOPBACK}:{tariff}/"}
         neighbours = NodeServer(
