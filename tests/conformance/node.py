@@ -37,7 +37,8 @@ def node_folder(name: str) -> Path:
     folder = cache / f"{name}-{hashlib.sha256(packages).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(cache / f"{name}.lock"):
-        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+        ours = shutil.ignore_patterns("*.py", "__pycache__")
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=ours, copy_function=_copy)
         if not (folder / _INSTALLED).exists():
             command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-progress"]
             made = subprocess.run(
@@ -47,6 +48,15 @@ def node_folder(name: str) -> Path:
                 raise ServerMissingError(f"npm could not install {name}: {made.stderr.strip()[-2_000:]}")
             (folder / _INSTALLED).touch()
     return folder
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file unless it is there: another run may be reading it."""
+    content, there = Path(source).read_bytes(), Path(target)
+    if not there.exists() or there.read_bytes() != content:
+        new = there.with_name(f"{there.name}.{os.getpid()}")
+        new.write_bytes(content)
+        new.replace(there)
 
 
 def run_node(
@@ -79,7 +89,7 @@ class NodeServer(Server):
     """
 
     name = "node"
-    ready_within_s = 120.0
+    ready_within_s = 300.0
 
     def __init__(
         self,
