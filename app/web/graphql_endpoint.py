@@ -229,9 +229,7 @@ class GraphQLEndpoint:
             async with asyncio.timeout_at(ends_at) as patience:
                 watch.begin(patience)
                 try:
-                    answer = await self._engine.execute(
-                        plan, operation_name, request.variables, context, traced=traced
-                    )
+                    answer = await self._engine.execute(plan, operation_name, request.variables, context, traced=traced)
                     return answer, admitted
                 finally:
                     watch.end()
