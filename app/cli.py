@@ -1,10 +1,11 @@
-"""The commands: ``python -m app demo | serve | index | rejections | keys | documents | sandbox | schema``."""
+"""The commands: ``python -m app demo | serve | index | rejections | keys | agreements | documents | sandbox | schema``."""
 
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -17,8 +18,10 @@ from app.demo import run_demo
 from app.errors import ChargegraphError
 from app.main import serve as serve_hub
 from app.main import serve_in_workers
-from app.model.clock import to_datetime
+from app.model.agreement import EVERYONE, Agreement, Grant
+from app.model.clock import Instant, to_datetime
 from app.model.feed import FeedReport, RunKind
+from app.model.identity import SEPARATOR
 from app.model.partner import ApiKey, PartnerKind, Scope
 from app.partners.base import PartnerDirectory
 from app.settings import SETTINGS, Settings, read_settings
@@ -27,6 +30,7 @@ from app.wiring import Hub, open_hub, open_ledger, open_partners
 from indexers.base import AvailabilityFeed, Feed, StationFeed
 from indexers.lease import under_lease
 from indexers.pipeline import no_progress, run_full, run_status
+from indexers.profiles import list_profiles
 from indexers.sandbox.server import SandboxConfig
 from indexers.sandbox.server import run as run_sandbox
 from schema.engine import Engine
@@ -34,6 +38,7 @@ from schema.root import sdl
 
 SDL_FILE = Path(__file__).parent.parent / "schema" / "schema.graphql"
 INTERRUPTED = 130
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ"]
 T = TypeVar("T")
 
 app = typer.Typer(
@@ -46,6 +51,10 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Partners' API keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+agreements = typer.Typer(
+    help="What operators let partners have, beside what their feeds' rights say.", no_args_is_help=True
+)
+app.add_typer(agreements, name="agreements")
 
 Stations = Annotated[int, typer.Option(help="Size of the sandbox's nation, in stations.", min=1, max=500_000)]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same nation.")]
@@ -196,6 +205,64 @@ def keys_revoke(key_id: Annotated[str, typer.Argument(help="The id that `keys li
     print(f"key {key_id} is revoked")
 
 
+Subject = Annotated[str, typer.Argument(help="A feed's name, or the id of one of its operators: FEED:PARTY.")]
+With = Annotated[str, typer.Argument(help="The partner's id, or * for all whom no agreement names.")]
+Since = Annotated[datetime | None, typer.Option("--from", formats=TIMES, help="When it begins, in UTC; now.")]
+Until = Annotated[datetime | None, typer.Option(formats=TIMES, help="When it ends, in UTC; without it, never.")]
+
+
+@agreements.command("create")
+def agreements_create(
+    subject: Subject,
+    partner: With,
+    grant: Annotated[list[Grant], typer.Option(help="May be repeated.")],
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Let a partner have some things of a feed's or an operator's stations, and nothing else of them."""
+    _agree(subject, partner, grant, since, until)
+
+
+@agreements.command("embargo")
+def agreements_embargo(subject: Subject, partner: With, since: Since = None, until: Until = None) -> None:
+    """Hide a feed's or an operator's stations from a partner. What it holds already stays held."""
+    _agree(subject, partner, (), since, until)
+
+
+@agreements.command("list")
+def agreements_list() -> None:
+    """List all agreements, ended ones too."""
+    for agreement in _run(_with_partners(lambda partners: partners.list_agreements())):
+        print(_describe_agreement(agreement))
+
+
+@agreements.command("end")
+def agreements_end(agreement_id: Annotated[str, typer.Argument(help="The id that `agreements list` shows.")]) -> None:
+    """End an agreement for good; what held without it holds again. Exit code 2 when there is no such agreement."""
+    if not _run(_with_partners(lambda partners: partners.end_agreement(agreement_id))):
+        _fail(f"there is no agreement {agreement_id!r} that could be ended")
+    print(f"agreement {agreement_id} is ended")
+
+
+def _agree(subject: str, partner: str, grants: Sequence[Grant], since: datetime | None, until: datetime | None) -> None:
+    settings = _settings()
+    known = list_profiles(() if settings.profiles_dir is None else (settings.profiles_dir,))
+    if subject.partition(SEPARATOR)[0] not in known:
+        _fail(f"{subject!r} is no feed and no operator of one; the feeds are {', '.join(known)}")
+
+    async def make(partners: PartnerDirectory) -> tuple[Agreement, bool]:
+        keys_of_all = await partners.list_keys()
+        agreement = await partners.create_agreement(
+            subject, partner, grants, not_before=_instant(since), expires_at=_instant(until)
+        )
+        return agreement, partner == EVERYONE or any(key.partner.id == partner for key in keys_of_all)
+
+    agreement, is_known = _run(_with_partners(make))
+    print(_describe_agreement(agreement))
+    if not is_known:
+        print(f"note: {partner} has no key yet; is its name spelled right?", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line."""
     app()
@@ -225,6 +292,22 @@ def describe(report: FeedReport) -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _describe_agreement(agreement: Agreement) -> str:
+    grants = ",".join(grant.value for grant in Grant if grant in agreement.grants) or "EMBARGO"
+    times = (
+        ("made", agreement.made_at),
+        ("from", agreement.not_before),
+        ("until", agreement.expires_at),
+        ("ended", agreement.ended_at),
+    )
+    told = "".join(f"  {name} {to_datetime(at):%Y-%m-%d %H:%M}Z" for name, at in times if at is not None)
+    return f"{agreement.id}  {agreement.subject}  {agreement.partner_id}  {grants}{told}"
+
+
+def _instant(time: datetime | None) -> Instant | None:
+    return None if time is None else time.replace(tzinfo=UTC).timestamp()
 
 
 def _describe_key(key: ApiKey) -> str:

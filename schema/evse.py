@@ -28,7 +28,7 @@ api_enum(
         "OUT_OF_ORDER": "Its operator reports a fault.",
         "UNAVAILABLE": "Nobody can charge here now: closed, planned or switched off.",
         "OFFLINE": "The Evse has lost its connection with its operator.",
-        "NOT_LIVE": "Its source has no live status at all. Never read it as free.",
+        "NOT_LIVE": "Its source has no live status, or does not let you see it. Never read it as free.",
     },
 )
 api_enum(
@@ -92,8 +92,9 @@ class Evse:
     )
     status_stale: bool = shown("view.stale", "Whether there was news and it is too old to claim anything.")
     reservable: bool | None = shown(
-        "view.evse.reservable",
-        "Whether its operator says that it takes reservations; null where it does not say.",
+        "view.reservable",
+        "Whether its operator says that it takes reservations; false where it takes none of yours, null where it does "
+        "not say.",
     )
     inferred: bool = shown(
         "view.evse.inferred",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import strawberry
 
+from app.model.agreement import Grants
 from app.model.feed import RunKind
 from app.services.feed_health import FeedState, RunState
 from schema.context import Info
@@ -93,25 +94,33 @@ class Feed:
     title: str = strawberry.field(description="What people call it.")
     party: str = strawberry.field(description="The code of the company that speaks through it.")
     has_live_status: bool = strawberry.field(description="Whether it has live status at all.")
-    data_rights: DataRights = strawberry.field(description="What may be done with its data.")
-    station_count: int = strawberry.field(description="How many stations it has here now.")
+    data_rights: DataRights = strawberry.field(
+        description="What you may do with its data, but for operators with whom you have other agreements."
+    )
+    station_count: int = strawberry.field(
+        description="How many stations it has here now; where not all are yours to see, how many of them you can find."
+    )
     newest_status_at: DateTime | None = strawberry.field(
-        description="When its newest live status reached us; null: none since the service began."
+        description=(
+            "When its newest live status reached us; null: none since the service began, or some of it is not yours "
+            "to see."
+        )
     )
     runs: list[FeedRun] = strawberry.field(
-        description="How its runs fare, one of each kind that ever ran.", directives=[about(4)]
+        description="How its runs fare, one of each kind that ever ran, whoever may see what they brought.",
+        directives=[about(4)],
     )
 
     @classmethod
-    def of(cls, state: FeedState) -> "Feed":
-        """Show a feed."""
+    def of(cls, state: FeedState, grants: Grants) -> "Feed":
+        """Show a feed with what a viewer may have of it."""
         info, newest = state.info, state.newest_status_at
         return cls(
             id=strawberry.ID(info.id),
             title=info.title,
             party=info.party,
             has_live_status=info.has_live_status,
-            data_rights=DataRights.of(info.rights),
+            data_rights=DataRights.of(info.rights, grants),
             station_count=state.station_count,
             newest_status_at=None if newest is None else DateTime(newest),
             runs=[FeedRun.of(run) for run in state.runs],
@@ -128,7 +137,9 @@ class FeedQuery:
     async def feeds(self, info: Info) -> list[Feed]:
         """List the feeds."""
         context = info.context
-        return [Feed.of(state) for state in await context.services.feed_health.list_feeds(context.viewer)]
+        viewer = context.viewer
+        states = await context.services.feed_health.list_feeds(viewer)
+        return [Feed.of(state, viewer.by_feed[state.info.id]) for state in states]
 
 
 def _counts(counts: Mapping[str, int]) -> list[NamedCount]:

@@ -57,7 +57,7 @@ api_enum(
         "EVSE_NOT_AVAILABLE": "The Evse is not free now.",
         "STATUS_UNKNOWN": "Nobody knows whether the Evse is free.",
         "ALREADY_RESERVED": "Somebody holds the Evse.",
-        "NOT_RESERVABLE": "Its operator does not let it be reserved.",
+        "NOT_RESERVABLE": "Its operator does not let you reserve it.",
         "UNKNOWN_RESERVATION": "There is no such reservation of this partner.",
         "RESERVATION_ENDED": "The reservation has ended.",
         "HOLD_OUT_OF_RANGE": "The hold is too short or too long.",
@@ -88,13 +88,17 @@ class Reservation:
     ttl_s: int = strawberry.field(description="Whole seconds that are left of it; 0 once it is no longer live.")
     evse_id: strawberry.ID = strawberry.field(description="The Evse that it is for.")
 
-    @strawberry.field(description="The Evse as it is now; null when its operator has removed it since.")
+    @strawberry.field(
+        description="The Evse as it is now; null when its operator has removed it since, or hides it from you."
+    )
     async def evse(self, info: Info) -> Evse | None:
         """Look up the Evse, together with those of other reservations."""
         view = await info.context.evses.load(self.evse_id)
         return None if view is None else Evse(view=view, context=info.context)
 
-    @strawberry.field(description="The station of the Evse; null when its operator has removed it since.")
+    @strawberry.field(
+        description="The station of the Evse; null when its operator has removed it since, or hides it from you."
+    )
     async def station(self, info: Info) -> Station | None:
         """Look up the station, together with those of other reservations."""
         evse = await info.context.evses.load(self.evse_id)

@@ -12,6 +12,7 @@ from graphql import FieldNode
 from app.errors import InvalidInputError
 from app.model import opening
 from app.model import station as model
+from app.model.agreement import Grants
 from app.model.availability import Availability
 from app.model.datum import Datum
 from app.model.feed import FeedRights
@@ -121,21 +122,27 @@ class StatedFees:
     payment: str | None = strawberry.field(description="How one pays.")
 
 
-@strawberry.type(description="What may be done with the data, by the contract with its source.")
+@strawberry.type(description="What you may do with the data, by the contract with its source and your agreements.")
 class DataRights:
-    """A feed's rights as they are shown."""
+    """A feed's rights, and a viewer's grants, as they are shown."""
 
     may_republish: bool = strawberry.field(description="Whether you may show it to the public.")
+    may_see_status: bool = strawberry.field(
+        description="Whether its live status is told you; otherwise every Evse is NOT_LIVE to you."
+    )
     may_show_price: bool = strawberry.field(description="Whether fees may be shown; otherwise they are left out here.")
+    may_reserve: bool = strawberry.field(description="Whether you may hold Evses, where they can be held.")
     attribution: str | None = strawberry.field(description="Whom to name where it is shown; null where nobody.")
     licence: str | None = strawberry.field(description="The licence, where there is one.")
 
     @classmethod
-    def of(cls, rights: FeedRights) -> "DataRights":
-        """Show a feed's rights."""
+    def of(cls, rights: FeedRights, grants: Grants) -> "DataRights":
+        """Show a feed's rights and a viewer's grants."""
         return cls(
             may_republish=rights.may_republish,
-            may_show_price=rights.may_show_price,
+            may_see_status=grants.status,
+            may_show_price=grants.price,
+            may_reserve=grants.reserve,
             attribution=rights.attribution,
             licence=rights.licence,
         )
@@ -210,9 +217,9 @@ class Station(Fragmented):
     )
     flags: list[Flag] = shown("sighting.station.flags", "What was repaired, inferred or found doubtful in this record.")
 
-    def fragment_key(self) -> tuple[str, bool]:
-        """Return the id, and whether fees are shown: nothing else here differs between viewers, but for holds."""
-        return self.sighting.station.id, self.sighting.priced
+    def fragment_key(self) -> tuple[str, Grants]:
+        """Return the id, and the viewer's grants: nothing else here differs between viewers, but for holds."""
+        return self.sighting.station.id, self.sighting.grants
 
     def fragment_mark(self) -> "_StationMark | None":
         """Return what it was made of; None while somebody holds one of the Evses, for that looks otherwise to him."""
@@ -279,11 +286,11 @@ class Station(Fragmented):
             electricity=fees.electricity, service=fees.service, parking=fees.parking, payment=fees.payment
         )
 
-    @strawberry.field(description="What may be done with this data; null when its feed is no longer configured.")
+    @strawberry.field(description="What you may do with this data; null when its feed is no longer configured.")
     def data_rights(self) -> DataRights | None:
         """Show the rights."""
         feed = self.context.feed(self.sighting.station.feed)
-        return None if feed is None else DataRights.of(feed.rights)
+        return None if feed is None else DataRights.of(feed.rights, self.sighting.grants)
 
     @strawberry.field(description="How many of its Evses are free now.")
     def availability(self) -> StationAvailability:

@@ -12,7 +12,7 @@ from app.index._columns import Columns, Dictionaries, LongArray
 from app.index._query import Narrowed, Question
 from app.model.cluster import CENTER_DECIMALS, MAX_TILE_ZOOM, ClusterSearch, Grid, StationCluster
 from app.model.geo import Point
-from app.model.search import Area, AvailabilityView, Search
+from app.model.search import Area, AvailabilityView, Search, StationFilter
 
 _NOBODY: Final = -1
 _SEEN_AT_ONCE: Final = 262_144
@@ -27,8 +27,9 @@ class Count:
         self._columns = columns
         self._dictionaries = dictionaries
         self._search = search
-        self._all = self._ask(available_now=search.filter.available_now)
-        self._free = self._ask(available_now=True) if search.wants_available else None
+        self._all = self._ask(search.filter)
+        free = msgspec.structs.replace(search.filter, available_now=True, hidden=search.dark or search.filter.hidden)
+        self._free = self._ask(free) if search.wants_available else None
 
     def cost(self) -> int:
         """Return how many stations have to be looked at."""
@@ -37,7 +38,7 @@ class Count:
     def narrow(self) -> tuple[Narrowed, Narrowed | None]:
         """Find the stations that match, and those that may be free as well, as far as the snapshot knows."""
         free = None if self._free is None else _query.narrow(self._columns, self._dictionaries, self._free)
-        if free is not None and _query.asks_for_evse(self._search.filter):
+        if free is not None and not self._search.dark and _query.asks_for_evse(self._search.filter):
             return free, free
         return _query.narrow(self._columns, self._dictionaries, self._all), free
 
@@ -69,9 +70,8 @@ class Count:
         lon, lat = (np.bincount(places, axis[stations], len(grid)) for axis in (columns.lon, columns.lat))
         return as_clusters(grid, counts, (lon, lat), available, names)
 
-    def _ask(self, *, available_now: bool) -> Question:
+    def _ask(self, wanted: StationFilter) -> Question:
         search = self._search
-        wanted = msgspec.structs.replace(search.filter, available_now=available_now)
         return _query.ask(self._columns, Search(where=Area(box=search.box), filter=wanted, first=0, at=search.at))
 
     def _places(self, grid: Grid, stations: LongArray) -> LongArray:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from app.index._packing import CONNECTOR_ROW
 from app.index._text import END
+from app.model.agreement import Withheld
 from app.model.cluster import TileArray, tiles_of
 from app.model.geo import FloatArray, unit_vectors
 from app.model.identity import SEPARATOR
-from app.model.search import KeyArray, SlotArray
+from app.model.search import BoolArray, KeyArray, SlotArray
 
 IntArray = npt.NDArray[np.int32]
 LongArray = npt.NDArray[np.int64]
@@ -31,6 +32,8 @@ NO_CELL: Final = np.iinfo(np.int32).max
 
 FactRow = tuple[str, str, float | None, float | None, int, bytes, bytes, bytes, bytes]
 """A station's id and its ``Facts``, as the store hands them out."""
+
+_REMEMBERED_WITHHELD: Final = 256
 
 _T = TypeVar("_T")
 
@@ -73,6 +76,17 @@ class Dictionaries:
         self.operators: Interned[str] = Interned()
         self.hours: Interned[bytes] = Interned()
         self.hours.intern(b"")
+        self._seen: dict[Withheld, BoolArray] = {}
+
+    def seen(self, hidden: Withheld) -> BoolArray:
+        """Tell for the number of each operator whether its stations may be found."""
+        known, count = self._seen.get(hidden), len(self.operators)
+        if known is None or len(known) < count:
+            if len(self._seen) >= _REMEMBERED_WITHHELD:
+                self._seen.clear()
+            seen = (not hidden.holds(self.operators.value(code)) for code in range(count))
+            known = self._seen[hidden] = np.fromiter(seen, np.bool_, count)
+        return known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ STATION_FIELDS: Final[dict[str, Any]] = {
     "local_id": _SHOWN,
     "version": {"type": "long", "index": False},
     "feed": _KEYWORD,
-    "operator": _FILTERED,
+    "operator": _KEYWORD,
     "access": _FILTERED,
     "pos": {"type": "geo_point"},
     "lon": _COLUMN,

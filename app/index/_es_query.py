@@ -13,6 +13,7 @@ from app.index._document import document_id, text_tokens
 from app.index._packing import MAX_POWER_W
 from app.index._region import Region
 from app.index._text import split_words
+from app.model.agreement import Withheld
 from app.model.cluster import MAX_TILE_ZOOM, MAX_TILES
 from app.model.geo import EARTH_RADIUS_M, BoundingBox, Point
 from app.model.route import Route
@@ -92,8 +93,8 @@ def matching(inside: Query, wanted: StationFilter, open_patterns: Sequence[str] 
     words = split_words(wanted.text) if wanted.text else ()
     filters += [{"match_phrase": {"text": text_tokens(word.decode(errors="surrogatepass"))}} for word in words]
     query: Query = {"filter": filters}
-    if wanted.hidden_feeds:
-        query["must_not"] = [_terms("feed", wanted.hidden_feeds)]
+    if wanted.hidden:
+        query["must_not"] = _hidden(wanted.hidden)
     return {"bool": query}
 
 
@@ -263,6 +264,18 @@ def _at_least(field: str, power_w: int) -> Query:
 def _terms(field: str, values: Iterable[str]) -> Query:
     """Return the query for one of the values; those that UTF-8 cannot hold are nowhere."""
     return {"terms": {field: sorted(filter(is_encodable, values))}}
+
+
+def _hidden(hidden: Withheld) -> list[Query]:
+    """Return the queries for what the caller must not find."""
+    queries: list[Query] = []
+    if hidden.feeds:
+        feeds = _terms("feed", hidden.feeds)
+        but = [_terms("operator", hidden.but_of)]
+        queries.append({"bool": {"filter": [feeds], "must_not": but}} if hidden.but_of else feeds)
+    if hidden.operators:
+        queries.append(_terms("operator", hidden.operators))
+    return queries
 
 
 def _any_of(queries: Sequence[Query]) -> Query:

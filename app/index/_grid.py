@@ -55,7 +55,7 @@ _PAGES_LOOKED_AT: Final = 10
 _NOTHING: Final = np.zeros(0, np.bool_)
 _NO_STATIONS: Final = np.zeros(0, np.int32)
 
-_FilterKey = tuple[frozenset[object], int | None, frozenset[str], frozenset[object], frozenset[str]]
+_FilterKey = tuple[frozenset[object], int | None, frozenset[str], frozenset[object]]
 
 
 class _Wanted(NamedTuple):
@@ -64,7 +64,6 @@ class _Wanted(NamedTuple):
     ``posting`` are the only stations that may match, None where that says little.
     """
 
-    feeds: BoolArray
     operators: BoolArray
     accesses: BoolArray
     kinds: BoolArray
@@ -165,7 +164,6 @@ class Grid:
                 columns.lat if in_box else columns.y,
                 columns.z,
                 columns.rank,
-                columns.feed,
                 columns.operator,
                 columns.access,
                 columns.row_start,
@@ -173,7 +171,6 @@ class Grid:
                 columns.row_power_w,
                 columns.row_slot,
                 _NO_STATIONS if wanted.posting is None else wanted.posting,
-                wanted.feeds,
                 wanted.operators,
                 wanted.accesses,
                 wanted.kinds if asks_for_evse(search.filter) else _NOTHING,
@@ -268,21 +265,24 @@ class Grid:
             wanted.min_power_w,
             frozenset(wanted.operator_ids),
             frozenset(wanted.access),
-            frozenset(wanted.hidden_feeds),
         )
         known = self._wanted.get(key)
         if known is None:
             if len(self._wanted) >= _REMEMBERED_FILTERS:
                 self._wanted.clear()
             known = self._wanted[key] = self._in_codes(wanted)
-        return known
+        if not wanted.hidden:
+            return known
+        seen = self._dictionaries.seen(wanted.hidden)
+        if wanted.operator_ids:
+            seen = known.operators & seen[: len(known.operators)]
+        return known._replace(operators=seen)
 
     def _in_codes(self, wanted: StationFilter) -> _Wanted:
         dictionaries = self._dictionaries
         operators = codes(dictionaries.operators, wanted.operator_ids)
         accesses = [ACCESSES[access] for access in wanted.access]
         kinds = [KINDS[kind] for kind in wanted.connector_types]
-        hidden = codes(dictionaries.feeds, wanted.hidden_feeds)
         # No figure is -1: it stays below every minimum, 0 included.
         min_power_w = -1 if wanted.min_power_w is None else min(max(wanted.min_power_w, 0), MAX_POWER_W + 1)
         lists: list[list[IntArray]] = []
@@ -297,7 +297,6 @@ class Grid:
                 [self._by_connector.of(kind * (len(_POWERS_W) + 1) + step) for kind in among for step in steps]
             )
         return _Wanted(
-            feeds=~_marked(len(dictionaries.feeds), hidden) if hidden else _NOTHING,
             operators=_marked(len(dictionaries.operators), operators) if wanted.operator_ids else _NOTHING,
             accesses=_marked(_CODES, accesses) if accesses else _NOTHING,
             kinds=_marked(_CODES, kinds or range(_CODES)),

@@ -67,7 +67,6 @@ def gather(
     y: FloatArray,
     z: FloatArray,
     rank: IntArray,
-    feed: IntArray,
     operator: IntArray,
     access: ByteArray,
     row_start: LongArray,
@@ -75,7 +74,6 @@ def gather(
     row_power_w: IntArray,
     row_slot: SlotArray,
     posting: IntArray,
-    feeds: BoolArray,
     operators: BoolArray,
     accesses: BoolArray,
     kinds: BoolArray,
@@ -91,7 +89,7 @@ def gather(
 
     A probe is (x, y, z, below, above), in a box (west, south, east, north, 0) over ``x`` and ``y`` in degrees. A range
     is (probe, first row of cells, last row, first column, last column), those of a probe together and from west to
-    east. ``feeds``, ``operators``, ``accesses`` and ``kinds`` say yes or no to each code, or are empty where all are
+    east. ``operators``, ``accesses`` and ``kinds`` say yes or no to each code, or are empty where all are
     welcome; without ``kinds`` Evses do not matter. ``posting`` are, ascending, the only stations that may match, where
     ``by_posting``. Nothing is gathered where more than ``most`` stations would have to be looked at.
     """
@@ -154,8 +152,6 @@ def gather(
             found = keep_in_box(stations, measures, begin, found, x, y, rank, probes[probe])
         else:
             found = keep_near(stations, measures, begin, found, x, y, z, probes[probe])
-        if len(feeds):
-            found = keep(stations, measures, begin, found, feed, feeds)
         if len(operators):
             found = keep(stations, measures, begin, found, operator, operators)
         if len(accesses):
@@ -425,8 +421,8 @@ PLAIN: Final = Kernel(gather, pick, list_stations)
 """The kernel without a compiler, for tests: thousands of times slower."""
 
 _GATHER: Final = (
-    "(i8[::1],i8,i4[::1],f8[::1],f8[::1],f8[::1],i4[::1],i4[::1],i4[::1],u1[::1],i8[::1],u1[::1],i4[::1],i4[::1],"
-    "i4[::1],b1[::1],b1[::1],b1[::1],b1[::1],i8,b1,b1,b1,f8[:,::1],i8[:,::1],i8)"
+    "(i8[::1],i8,i4[::1],f8[::1],f8[::1],f8[::1],i4[::1],i4[::1],u1[::1],i8[::1],u1[::1],i4[::1],i4[::1],"
+    "i4[::1],b1[::1],b1[::1],b1[::1],i8,b1,b1,b1,f8[:,::1],i8[:,::1],i8)"
 )
 _PICK: Final = "(i8[::1],f8[::1],i8[::1],i8[::1],b1[::1],b1,f8[::1],f8[::1],i4[::1],i8[::1],f8[:,::1],b1,f8,f8)"
 _LIST_STATIONS: Final = "(i8[::1],u1[::1],i4[::1],i4[::1],i8[::1],i8[::1],i4[::1])"

@@ -205,10 +205,9 @@ def _inside(columns: Columns, question: Question) -> tuple[BoolArray, FloatArray
 def _keep_codes(
     matching: BoolArray, columns: Columns, spans: list[Span], dictionaries: Dictionaries, wanted: StationFilter
 ) -> None:
-    """Take out, in place, the stations of other operators and accesses, and of feeds that the caller must not see."""
-    if wanted.hidden_feeds:
-        hidden = codes(dictionaries.feeds, wanted.hidden_feeds)
-        matching &= ~_any_of(_joined(columns.feed, spans), hidden)
+    """Take out, in place, the stations of other operators and accesses, and those that the caller must not find."""
+    if wanted.hidden:
+        matching &= dictionaries.seen(wanted.hidden)[_joined(columns.operator, spans)]
     if wanted.operator_ids:
         operators = codes(dictionaries.operators, wanted.operator_ids)
         matching &= _any_of(_joined(columns.operator, spans), operators)

@@ -70,6 +70,7 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     lon: tuple[float] = (0.0,)
     lat: tuple[float] = (0.0,)
     local_id: tuple[str] = ("",)
+    operator: tuple[str] = ("",)
     hours_key: tuple[str] = ("",)
     hours: tuple[bytes] = (b"",)
     evse_keys: tuple[bytes] = (b"",)
@@ -423,7 +424,7 @@ class ElasticsearchIndex(StationIndex):
                 sure, doubtful = _es_query.sure(question.query, where), _es_query.doubtful(question.query, where)
                 return await self._count_by_tiles(search, sure, doubtful)
         if search.wants_available:
-            question = question.seen_live()
+            question = question.seen_live(by_operator=bool(search.dark))
         read = await self._read(question, await self._ask(question.columns(PAGE_HITS), _ROWS_SHOWN))
         left = msgspec.structs.replace(search, filter=question.left.filter)
         count = Count(read.columns, read.dictionaries, left)
@@ -732,7 +733,8 @@ class _Question(NamedTuple):
     """A search as it is put to Elasticsearch.
 
     ``ranked``: Elasticsearch orders the stations. Otherwise all candidates are read as columns, with their Evses where
-    they are seen ``live``, and ``left`` is what is still to be looked for among them.
+    they are seen ``live`` and with whose they are for ``by_operator``, and ``left`` is what is still to be looked for
+    among them.
     """
 
     search: Search
@@ -740,6 +742,7 @@ class _Question(NamedTuple):
     ranked: bool
     live: bool
     left: Search
+    by_operator: bool = False
 
     @property
     def first_hits(self) -> int:
@@ -761,12 +764,14 @@ class _Question(NamedTuple):
         fields = ["id", "version", "lon", "lat"]
         fields += ["hours"] * self.left.filter.open_now
         fields += ["evse_keys", "connectors"] * self.live
+        fields += ["operator"] * self.by_operator
         return _es_query.columns(self.query, fields, size)
 
-    def seen_live(self) -> "_Question":
+    def seen_live(self, *, by_operator: bool) -> "_Question":
         """Return the question whose candidates can be shown to the live board."""
         left = _left(self.search.filter, hours_left=self.left.filter.open_now, live=True)
-        return self._replace(live=True, left=msgspec.structs.replace(self.search, filter=left))
+        search = msgspec.structs.replace(self.search, filter=left)
+        return self._replace(live=True, left=search, by_operator=by_operator)
 
 
 async def _region(where: Where) -> Region | None:
@@ -846,4 +851,5 @@ def _in_order_of_distance(
 
 
 def _facts(row: _Row) -> FactRow:
-    return (row.id[0], "", row.lon[0], row.lat[0], 0, row.hours[0], b"", row.evse_keys[0], row.connectors[0])
+    position = row.lon[0], row.lat[0]
+    return (row.id[0], row.operator[0], *position, 0, row.hours[0], b"", row.evse_keys[0], row.connectors[0])

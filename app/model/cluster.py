@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from app.model.agreement import NOTHING_WITHHELD, Withheld
 from app.model.clock import Instant
 from app.model.geo import BoundingBox, FloatArray, Point
 from app.model.search import StationFilter
@@ -25,7 +26,8 @@ class ClusterSearch(msgspec.Struct, frozen=True, kw_only=True):
     """The stations of a box (edges included), counted by tiles of a zoom of 0…MAX_TILE_ZOOM, evaluated at ``at``.
 
     Tiles are those of web maps (XYZ, spherical Mercator over WGS-84); what lies beyond them counts to the outermost
-    row. ``wants_available`` asks as well how many of the stations could be used now.
+    row. ``wants_available`` asks as well how many of the stations could be used now, those aside that are ``dark`` to
+    the caller; what is hidden from it is among these.
     """
 
     box: BoundingBox
@@ -33,14 +35,15 @@ class ClusterSearch(msgspec.Struct, frozen=True, kw_only=True):
     filter: StationFilter
     at: Instant
     wants_available: bool = True
+    dark: Withheld = NOTHING_WITHHELD
 
 
 class StationCluster(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The stations of a search in one tile.
 
-    ``available`` is how many of them the same search would find with ``available_now``; None where that was not asked
-    for or not counted. ``center`` is the mean of their longitudes and latitudes, to seven decimals. ``station_id`` is
-    the one station where there is one; None where it was not looked up.
+    ``available`` is how many of them the same search would find with ``available_now``, dark ones aside; None where
+    that was not asked for or not counted. ``center`` is the mean of their longitudes and latitudes, to seven decimals.
+    ``station_id`` is the one station where there is one; None where it was not looked up.
     """
 
     x: int

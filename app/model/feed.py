@@ -4,6 +4,7 @@ from enum import Enum
 
 import msgspec
 
+from app.model.agreement import EVERYTHING, Grant, problem_of
 from app.model.clock import Instant
 
 
@@ -12,15 +13,24 @@ class FeedRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     ``may_cache`` False forbids to keep its data, and so to index it at all; ``may_discover`` False hides the feed from
     every partner, ``may_republish`` False from MAP partners, who show data to the world; ``may_show_price`` False
-    hides fees from everyone.
+    hides fees from everyone. No agreement goes beyond these. ``offered_to_all`` is what a partner may have without an
+    agreement; empty, the feed is closed to all but those with whom there is one.
     """
 
     may_cache: bool = True
     may_discover: bool = True
     may_republish: bool = True
     may_show_price: bool = True
+    offered_to_all: frozenset[Grant] = EVERYTHING
     attribution: str | None = None
     licence: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what is offered. Raises ValueError."""
+        problem = problem_of(self.offered_to_all)
+        if problem is not None:
+            msg = f"offered_to_all: {problem}"
+            raise ValueError(msg)
 
 
 class RunKind(Enum):

@@ -28,6 +28,11 @@ def operator_id(feed: str, party: str) -> str:
     return f"{feed}{SEPARATOR}{party}"
 
 
+def feed_of(identifier: str) -> str:
+    """Return the first part of an identifier, whatever it is of."""
+    return identifier.partition(SEPARATOR)[0]
+
+
 def parse_id(text: str) -> Identity | None:
     """Return the parts of an identifier of a station or an Evse, or None where the text is not one."""
     if len(text) > MAX_ID_CHARACTERS:

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from app.model.agreement import NOTHING_WITHHELD, Withheld
 from app.model.clock import Instant
 from app.model.geo import BoundingBox, Point
 from app.model.station import Access, ConnectorType
@@ -33,8 +34,7 @@ class StationFilter(msgspec.Struct, frozen=True, kw_only=True):
     NOT_OPERATING never match these criteria; with none of the four set a station matches without Evses too.
 
     ``text``: every word (split at white space, compatibility and case folded) is part of the name or the address.
-    ``open_now`` asks for stations known to be open. ``hidden_feeds`` are those that the caller's agreement does not
-    let it see.
+    ``open_now`` asks for stations known to be open. ``hidden`` are the stations that the caller must not find.
     """
 
     connector_types: frozenset[ConnectorType] = frozenset()
@@ -45,7 +45,7 @@ class StationFilter(msgspec.Struct, frozen=True, kw_only=True):
     access: frozenset[Access] = frozenset()
     open_now: bool = False
     text: str | None = None
-    hidden_feeds: frozenset[str] = frozenset()
+    hidden: Withheld = NOTHING_WITHHELD
 
 
 class Near(msgspec.Struct, frozen=True, kw_only=True):

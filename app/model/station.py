@@ -242,8 +242,9 @@ class Station(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     flags: tuple[Flag, ...] = ()
 
     def is_of(self, feed: str) -> bool:
-        """Tell whether it belongs to a feed, by what it says and by its id."""
-        return self.feed == feed and self.id.startswith(f"{feed}{SEPARATOR}")
+        """Tell whether it belongs to a feed, by what it says, by its id, and by its operator's: agreements go by it."""
+        mine = f"{feed}{SEPARATOR}"
+        return self.feed == feed and self.id.startswith(mine) and self.operator_id.startswith(mine)
 
 
 class Operator(msgspec.Struct, frozen=True, gc=False, kw_only=True):

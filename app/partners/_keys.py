@@ -1,4 +1,4 @@
-"""What every directory of keys does alike: make and read keys, and remember verdicts for a moment."""
+"""What every directory does alike: make and read keys, remember verdicts for a moment, and check agreements."""
 
 import hmac
 import math
@@ -13,6 +13,7 @@ from zlib import crc32
 import msgspec
 
 from app.errors import InvalidInputError, UnavailableError
+from app.model.agreement import EVERYONE, Agreement, Grant, problem_of
 from app.model.clock import Clock, Instant
 from app.model.partner import ApiKey, Partner, PartnerKind, Scope
 from app.partners.base import BELIEVED_S, PartnerDirectory
@@ -35,6 +36,9 @@ _KEY = re.compile(
 )
 _KEY_ID = re.compile(rf"[0-9a-z]{{{_KEY_ID_CHARACTERS}}}")
 _PARTNER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PARTNER_ID_PROBLEM = "must be 1 to 64 letters, digits, dots, hyphens or underscores, and begin with a letter or digit"
+_SUBJECT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}(:[^:\s\0]{1,100})?")
+_AGREEMENT_ID = re.compile(rf"agr_[0-9A-Za-z]{{{_KEY_ID_CHARACTERS}}}")
 
 
 class StoredKey(msgspec.Struct, frozen=True):
@@ -76,12 +80,19 @@ class KeyDirectory(PartnerDirectory):
     async def _revoke(self, key_id: str, now: Instant) -> bool:
         """Note the end of a key that has none yet; False where there is no such key."""
 
+    @abstractmethod
+    async def _save_agreement(self, agreement: Agreement) -> None:
+        """Keep a new agreement; durable once it returns."""
+
+    @abstractmethod
+    async def _end_agreement(self, agreement_id: str, now: Instant) -> bool:
+        """Note the end of an agreement that has none yet; False where there is no such agreement."""
+
     async def create_key(self, partner_id: str, kind: PartnerKind, scopes: Iterable[Scope]) -> tuple[ApiKey, str]:
         """Make a key and return it with its text. Raises InvalidInputError for ``partner_id`` and ``scopes``."""
         partner = Partner(id=partner_id, kind=kind, scopes=frozenset(scopes))
         if not _PARTNER_ID.fullmatch(partner_id):
-            problem = "must be 1 to 64 letters, digits, dots, hyphens or underscores, and begin with a letter or digit"
-            raise InvalidInputError("partner_id", problem)
+            raise InvalidInputError("partner_id", _PARTNER_ID_PROBLEM)
         if not partner.scopes:
             raise InvalidInputError("scopes", "a key without any scope would open nothing")
         key_id = _random(_KEY_ID_CHARACTERS, string.digits + string.ascii_lowercase)
@@ -133,6 +144,45 @@ class KeyDirectory(PartnerDirectory):
             self._refused[text_digest] = _Verdict(None, now)
         return partner
 
+    async def create_agreement(
+        self,
+        subject: str,
+        partner_id: str,
+        grants: Iterable[Grant],
+        *,
+        not_before: Instant | None = None,
+        expires_at: Instant | None = None,
+    ) -> Agreement:
+        """Keep a new agreement. Raises InvalidInputError for the argument that is wrong."""
+        now = self._clock()
+        agreement = Agreement(
+            id=f"agr_{_random(_KEY_ID_CHARACTERS, _DIGITS)}",
+            subject=subject,
+            partner_id=partner_id,
+            grants=frozenset(grants),
+            made_at=now,
+            not_before=not_before,
+            expires_at=expires_at,
+        )
+        if not _SUBJECT.fullmatch(subject) or not _is_encodable(subject):
+            raise InvalidInputError("subject", "must be the name of a feed, or the id of one of its operators")
+        if partner_id != EVERYONE and not _PARTNER_ID.fullmatch(partner_id):
+            raise InvalidInputError("partner_id", f"{_PARTNER_ID_PROBLEM}; or be {EVERYONE}, for all")
+        if problem := problem_of(agreement.grants):
+            raise InvalidInputError("grants", problem)
+        if not_before is not None and not math.isfinite(not_before):
+            raise InvalidInputError("not_before", "is no time")
+        if expires_at is not None and not max(now, not_before or now) < expires_at < math.inf:
+            raise InvalidInputError("expires_at", "must be later than now, and than not_before")
+        await self._save_agreement(agreement)
+        return agreement
+
+    async def end_agreement(self, agreement_id: str) -> bool:
+        """End an agreement for good; False when there is none with this id or it was ended before."""
+        if not _AGREEMENT_ID.fullmatch(agreement_id):
+            return False
+        return await self._end_agreement(agreement_id, self._clock())
+
     async def _judge(self, key_id: str, secret: str) -> Partner | None:
         stored = await self._find(key_id)
         if stored is None or not hmac.compare_digest(stored.digest, sha256(secret.encode()).digest()):
@@ -142,6 +192,10 @@ class KeyDirectory(PartnerDirectory):
 
 def _random(count: int, alphabet: str) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(count))
+
+
+def _is_encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _checksum(text: str) -> str:

@@ -1,3 +1,3 @@
 #!lua flags=no-writes
--- A key by its id.
-return redis.call('HGET', 'chargegraph:{partners}:keys', ARGV[1])
+-- One thing: ARGV the name of what holds all of its kind, and its id.
+return redis.call('HGET', 'chargegraph:{partners}:' .. ARGV[1], ARGV[2])

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- Every key, oldest first.
+-- Everything of a kind, oldest first: ARGV the names of what holds all of it, and of the list of their ids.
 local found = {}
-for _, id in ipairs(redis.call('LRANGE', 'chargegraph:{partners}:order', 0, -1)) do
-  found[#found + 1] = redis.call('HGET', 'chargegraph:{partners}:keys', id)
+for _, id in ipairs(redis.call('LRANGE', 'chargegraph:{partners}:' .. ARGV[2], 0, -1)) do
+  found[#found + 1] = redis.call('HGET', 'chargegraph:{partners}:' .. ARGV[1], id)
 end
 return found

@@ -63,13 +63,17 @@ class Booking:
         return await self._store.now()
 
     async def reserve(self, viewer: Viewer, evse_id: str, hold_s: int, idempotency_key: str) -> Outcome:
-        """Hold an Evse for ``hold_s``. Only one that is known, in operation, and AVAILABLE with fresh news is held."""
+        """Hold an Evse for ``hold_s``. Only one that is known, in operation, AVAILABLE with fresh news, and whose
+        operator lets the viewer reserve is held.
+        """
         viewer.require(Scope.RESERVE)
         command = _command(viewer, idempotency_key, evse_id, hold_s)
         return await self._answer(self._reserve(viewer, command, evse_id, hold_s))
 
     async def extend(self, viewer: Viewer, reservation_id: str, hold_s: int, idempotency_key: str) -> Outcome:
-        """Let a live reservation end ``hold_s`` from now, if that is later than it would have ended."""
+        """Let a live reservation end ``hold_s`` from now, if that is later than it would have ended. It was promised,
+        and goes on whatever the operator and the partner have agreed since.
+        """
         viewer.require(Scope.RESERVE)
         if refusal := _hold_out_of_range(hold_s):
             return Outcome(refusals=(refusal,))
@@ -176,6 +180,8 @@ def _hold_out_of_range(hold_s: int) -> Refusal | None:
 def _not_holdable(view: EvseView | None) -> Refusal | None:
     if view is None:
         return Refusal(RefusalCode.UNKNOWN_EVSE, "there is no such Evse", "evseId")
+    if not view.grants.reserve:
+        return Refusal(RefusalCode.NOT_RESERVABLE, "this Evse's operator takes no reservations of yours", "evseId")
     if view.held:
         return Refusal(RefusalCode.ALREADY_RESERVED, "somebody holds this Evse", "evseId")
     if view.availability in {Availability.UNKNOWN, Availability.NOT_LIVE}:

@@ -7,8 +7,13 @@ from app.index.base import StationIndex
 from app.live.base import LiveBoard
 from app.model.clock import Clock, Instant
 from app.model.feed import FeedInfo, FeedReport, RunKind
+from app.model.geo import BoundingBox
+from app.model.identity import feed_of
 from app.model.partner import Scope
+from app.model.search import Area, Search, StationFilter
 from app.services.viewer import Viewer
+
+_EVERYWHERE = BoundingBox(west=-180.0, south=-90.0, east=180.0, north=90.0)
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +28,11 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedState(msgspec.Struct, frozen=True, kw_only=True):
-    """A feed and how it fares; ``runs`` holds the kinds of run that ever ended, in the order of RunKind."""
+    """A feed and how it fares; ``runs`` holds the kinds of run that ever ended, in the order of RunKind.
+
+    ``station_count`` is of those that are the viewer's to find; where some are not, of those that a search finds.
+    ``newest_status_at`` is None where the status of some is not the viewer's to see.
+    """
 
     info: FeedInfo
     station_count: int
@@ -45,20 +54,36 @@ class FeedHealth:
         self._feeds = feeds
 
     async def list_feeds(self, viewer: Viewer) -> list[FeedState]:
-        """Return the feeds that the viewer may see, in the order of the configuration."""
+        """Return the feeds of which the viewer may find stations, in the order of the configuration."""
         viewer.require(Scope.DISCOVER)
         counts = await self._index.count_stations()
         at = self._clock()
+        hidden, dark = viewer.hidden, viewer.dark
+        seen = []
+        for info in self._feeds:
+            if not hidden.holds_some_of(info.id):
+                seen.append(info)
+            elif not hidden.holds_all_of(info.id) and (count := await self._count_visible(viewer, info.id, at)):
+                counts[info.id] = count
+                seen.append(info)
         return [
             FeedState(
                 info=info,
                 station_count=counts.get(info.id, 0),
-                newest_status_at=self._board.newest(info.id),
+                newest_status_at=None if dark.holds_some_of(info.id) else self._board.newest(info.id),
                 runs=tuple([run for kind in RunKind if (run := await self._run(info.id, kind, at)) is not None]),
             )
-            for info in self._feeds
-            if info.id not in viewer.hidden_feeds
+            for info in seen
         ]
+
+    async def _count_visible(self, viewer: Viewer, feed: str, at: Instant) -> int:
+        """Count the stations of a feed that the viewer's searches find."""
+        others = frozenset(info.id for info in self._feeds) - {feed}
+        hidden = msgspec.structs.replace(viewer.hidden, feeds=viewer.hidden.feeds | others)
+        mine = frozenset(operator for operator in hidden.but_of if feed_of(operator) == feed)
+        wanted = StationFilter(hidden=msgspec.structs.replace(hidden, but_of=mine))
+        page = await self._index.search(Search(where=Area(box=_EVERYWHERE), filter=wanted, first=0, at=at))
+        return page.total_count or 0
 
     async def _run(self, feed: str, kind: RunKind, at: Instant) -> RunState | None:
         last = await self._ledger.find_report(feed, kind)

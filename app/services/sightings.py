@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from app.live.base import LiveBoard
+from app.model.agreement import Grants
 from app.model.availability import Availability, EvseStatus
 from app.model.clock import Instant
 from app.model.opening import is_open, open_until
@@ -12,10 +13,11 @@ from app.model.station import NO_FEES, NOT_OPERATING, Evse, Presence, Station
 
 
 class EvseView(msgspec.Struct, frozen=True, gc=False):
-    """An Evse as it is shown ``at`` a moment.
+    """An Evse as it is shown to a viewer ``at`` a moment.
 
     ``availability`` is what may be claimed of this moment; ``status`` is the last news, None where there never was
-    any. ``stale``: there was news, and it is too old to claim anything. ``held``: somebody holds it through this hub.
+    any. ``stale``: there was news, and it is too old to claim anything. ``held``: somebody holds it through this hub;
+    of Evses whose status is not the viewer's to see this may only be shown to the holder. ``grants`` are the viewer's.
     """
 
     evse: Evse
@@ -25,6 +27,12 @@ class EvseView(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     stale: bool
     held: bool
+    grants: Grants
+
+    @property
+    def reservable(self) -> bool | None:
+        """Whether its operator takes reservations of the viewer; None where it does not say."""
+        return self.evse.reservable if self.grants.reserve else False
 
 
 class StationView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -71,14 +79,14 @@ class Sightings:
         self.at = at
         self._board = board
         self._live_feeds = live_feeds
-        self._seen: list[tuple[Station, bool]] = []  # no Sightings: cycles are work for the garbage collector
+        self._seen: list[tuple[Station, Grants]] = []  # no Sightings: cycles are work for the garbage collector
         self._views: dict[int, tuple[StationView, int]] = {}
         """By place, and the number of the board's last change before it was looked at."""
 
-    def add(self, station: Station, *, priced: bool) -> "Sighting":
-        """See a station. ``priced``: its fees may be shown."""
-        self._seen.append((station, priced))
-        return Sighting(station, self.at, priced, self, len(self._seen) - 1)
+    def add(self, station: Station, grants: Grants) -> "Sighting":
+        """See a station with what the viewer may have of it."""
+        self._seen.append((station, grants))
+        return Sighting(station, self.at, grants, self, len(self._seen) - 1)
 
     def view(self, place: int) -> StationView:
         """Return the view of the station that was added in this place."""
@@ -108,22 +116,28 @@ class Sightings:
         evse_ids = [evse.id for station, _ in seen for evse in station.evses]
         statuses = iter(self._board.find(evse_ids))
         holds = iter(self._board.holds(evse_ids, self.at))
-        for place, (station, priced) in zip(places, seen, strict=True):
+        for place, (station, grants) in zip(places, seen, strict=True):
             view = StationView(
-                station=station if priced else _without_fees(station),
+                station=station if grants.price else _without_fees(station),
                 evses=tuple(
-                    [self._evse_view(station, evse, next(statuses), held=next(holds)) for evse in station.evses]
+                    [self._evse_view(station, evse, next(statuses), grants, held=next(holds)) for evse in station.evses]
                 ),
                 open_now=is_open(station.hours, self.at, station.time_zone),
                 at=self.at,
             )
             self._views[place] = view, change
 
-    def _evse_view(self, station: Station, evse: Evse, status: EvseStatus | None, *, held: bool) -> EvseView:
+    def _evse_view(
+        self, station: Station, evse: Evse, status: EvseStatus | None, grants: Grants, *, held: bool
+    ) -> EvseView:
         at = self.at
+        if not grants.status:
+            status = None
         stale = status is not None and at >= status.stale_after
         if not (_operates(station.presence) and _operates(evse.presence)):
             availability = Availability.UNAVAILABLE
+        elif not grants.status:
+            availability = Availability.NOT_LIVE
         elif held:
             availability = Availability.RESERVED
         elif status is not None:
@@ -132,15 +146,15 @@ class Sightings:
             availability = Availability.NOT_LIVE
         else:
             availability = Availability.UNKNOWN
-        return EvseView(evse, station.id, availability, status, at, stale, held)
+        return EvseView(evse, station.id, availability, status, at, stale, held, grants)
 
 
 class Sighting(msgspec.Struct, frozen=True, gc=False):
-    """A station that a viewer may see ``at`` a moment, as it is indexed. ``priced``: its fees may be shown."""
+    """A station that a viewer may see ``at`` a moment, as it is indexed, and what the viewer may have of it."""
 
     station: Station
     at: Instant
-    priced: bool
+    grants: Grants
     _together: Sightings
     _place: int
 

@@ -8,6 +8,7 @@ import msgspec
 from app.errors import InvalidInputError
 from app.index.base import StationIndex
 from app.live.base import LiveBoard
+from app.model.agreement import Withheld
 from app.model.clock import Clock, Instant
 from app.model.cluster import ClusterSearch, StationCluster
 from app.model.feed import FeedInfo
@@ -20,6 +21,7 @@ from app.services.viewer import Viewer
 
 MAX_IDS = 100
 OPERATORS_KEPT_S = 5.0
+_REMEMBERED_LISTS = 256
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -46,10 +48,9 @@ class StationSearch:
         self._index = index
         self._board = board
         self._clock = clock
-        self._feeds = frozenset(feed.id for feed in feeds)
         self._live_feeds = frozenset(feed.id for feed in feeds if feed.has_live_status)
         self._listed: list[Operator] = []
-        self._operators: dict[frozenset[str], dict[str, Operator]] = {}
+        self._operators: dict[Withheld, dict[str, Operator]] = {}
         self._operators_read_at: Instant = -inf
 
     async def search(
@@ -95,7 +96,12 @@ class StationSearch:
         """Count the stations that the viewer may see by tiles. The caller has checked the arguments."""
         viewer.require(Scope.DISCOVER)
         search = ClusterSearch(
-            box=box, zoom=zoom, filter=_visible_to(viewer, wanted), at=self._clock(), wants_available=wants_available
+            box=box,
+            zoom=zoom,
+            filter=_visible_to(viewer, wanted),
+            at=self._clock(),
+            wants_available=wants_available,
+            dark=viewer.dark,
         )
         return await self._index.list_clusters(search)
 
@@ -119,7 +125,7 @@ class StationSearch:
         return [by_evse.get(evse_id) for evse_id in evse_ids]
 
     async def operators(self, viewer: Viewer) -> Mapping[str, Operator]:
-        """Return the operators whose feeds the viewer may see, by id and in the order of ids, as they were at most
+        """Return the operators whose stations the viewer may see, by id and in the order of ids, as they were at most
         OPERATORS_KEPT_S ago; those of a feed that is gone outlive its stations.
         """
         viewer.require(Scope.DISCOVER)
@@ -130,33 +136,35 @@ class StationSearch:
                 self._listed = listed
                 self._operators = {}
             self._operators_read_at = now
-        known = self._operators.get(viewer.hidden_feeds)
+        known = self._operators.get(viewer.hidden)
         if known is None:
-            visible = self._feeds - viewer.hidden_feeds
-            known = {operator.id: operator for operator in self._listed if operator.feed in visible}
-            self._operators[viewer.hidden_feeds] = known
+            if len(self._operators) >= _REMEMBERED_LISTS:
+                self._operators = {}
+            known = {each.id: each for each in self._listed if viewer.grants_of(each.id, each.feed).discover}
+            self._operators[viewer.hidden] = known
         return known
 
     def _see(self, viewer: Viewer, stations: Iterable[Station | None], at: Instant) -> list[Sighting | None]:
         """See those that the viewer may see."""
         together = Sightings(self._board, self._live_feeds, at)
-        hidden, priceless = viewer.hidden_feeds, viewer.priceless_feeds
         return [
-            together.add(station, priced=station.feed not in priceless)
+            together.add(station, grants)
             if station is not None
             and station.published
-            and station.feed not in hidden
             and station.presence is not Presence.REMOVED
+            and (grants := viewer.grants_on(station)).discover
             else None
             for station in stations
         ]
 
 
 def _visible_to(viewer: Viewer, wanted: StationFilter) -> StationFilter:
-    """Return the filter that leaves out what the viewer must not see."""
-    if not viewer.hidden_feeds:
-        return wanted
-    return msgspec.structs.replace(wanted, hidden_feeds=wanted.hidden_feeds | viewer.hidden_feeds)
+    """Return the filter that leaves out what the viewer must not find: where it asks for live status, also those
+    whose status is not its to see, for to find them or not would tell it.
+    """
+    live = wanted.available_now or wanted.max_status_age_s is not None
+    hidden = viewer.dark if live else viewer.hidden
+    return msgspec.structs.replace(wanted, hidden=hidden) if hidden else wanted
 
 
 def _found(page: SearchPage, sightings: Sequence[Sighting | None]) -> FoundPage:

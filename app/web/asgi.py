@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import UnavailableError
 from app.partners.base import PartnerDirectory
+from app.services.agreements import Agreements
 from app.services.bundle import Services
 from app.settings import Settings
 from app.web import ide
@@ -52,7 +53,7 @@ def build_app(
     if settings.ide:
         rest.mount(ide.PATH, StaticFiles(packages=[("app.web", "static/ide")]))
     rest.include_router(inbound_router(settings.inbound_path, inbound, on_push, settings.max_body_bytes))
-    doorkeeper = Doorkeeper(partners, services.feeds)
+    doorkeeper = Doorkeeper(partners, Agreements(partners, services.feeds, services.clock))
     engine = Engine(compiled=settings.compiled)
     graphql = GraphQLEndpoint(
         services,

@@ -2,9 +2,9 @@
 
 from starlette.types import Scope
 
-from app.model.feed import FeedInfo
 from app.partners.base import PartnerDirectory
-from app.services.viewer import Viewer, viewer_of
+from app.services.agreements import Agreements
+from app.services.viewer import Viewer
 from app.web.http import header
 
 MAX_KEY_CHARACTERS = 200
@@ -23,24 +23,20 @@ _BEARER = "bearer "
 class Doorkeeper:
     """Turns keys into viewers. Keys come as ``Authorization: Bearer …`` or ``X-API-Key``; never in an address."""
 
-    def __init__(self, partners: PartnerDirectory, feeds: tuple[FeedInfo, ...]) -> None:
-        """Keep the directory of keys, and the feeds with what they let partners see."""
+    def __init__(self, partners: PartnerDirectory, agreements: Agreements) -> None:
+        """Keep the directory of keys, and what tells who may have what."""
         self._partners = partners
-        self._feeds = feeds
-        self._viewers: dict[str, Viewer] = {}  # no more than there are partners
+        self._agreements = agreements
 
     async def find_viewer(self, scope: Scope) -> Viewer | None:
-        """Return who asks; None without a valid key. Raises UnavailableError when nobody can tell."""
+        """Return who asks, and what it may have by now; None without a valid key. Raises UnavailableError when nobody
+        can tell.
+        """
         key = _key(scope)
         if key is None:
             return None
         partner = await self._partners.find_partner(key)
-        if partner is None:
-            return None
-        viewer = self._viewers.get(partner.id)
-        if viewer is None or viewer.partner != partner:  # another key of the partner, with other scopes
-            viewer = self._viewers[partner.id] = viewer_of(partner, self._feeds)
-        return viewer
+        return None if partner is None else await self._agreements.viewer_of(partner)
 
 
 def _key(scope: Scope) -> str | None:

@@ -1,13 +1,15 @@
-"""What every directory of partners' keys promises, whatever it is made of."""
+"""What every partners' directory promises of keys and agreements, whatever it is made of."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.errors import InvalidInputError, UnavailableError
+from app.model.agreement import EVERYONE, EVERYTHING, Agreement, Grant
 from app.model.clock import Clock, ManualClock
 from app.model.partner import ApiKey, Partner, PartnerKind, Scope
 from app.partners.base import BELIEVED_S, PartnerDirectory
@@ -235,6 +237,118 @@ async def test_many_may_ask_at_once(directory: PartnerDirectory) -> None:
     wrong = [text[:-8] + f"{number:08d}" for number in range(200)]
     found = await asyncio.gather(*(directory.find_partner(each) for each in [text, *wrong] * 3))
     assert found == [key.partner, *[None] * 200] * 3
+
+
+# -------------------------------------------------------------------------------------------------------- agreements
+
+
+async def test_agreements_are_kept_and_listed_oldest_first(directory: PartnerDirectory, clock: ManualClock) -> None:
+    now = clock()
+    assert await directory.list_agreements() == []
+    first = await directory.create_agreement("teld", "nav", EVERYTHING)
+    clock.advance(-1)  # clocks are set back now and then
+    second = await directory.create_agreement(
+        "long-tail:运营商/1", EVERYONE, [Grant.DISCOVER], not_before=now + 5, expires_at=now + 6.5
+    )
+    third = await directory.create_agreement("teld", "nav", ())
+    assert [first, second, third] == [
+        Agreement(id=first.id, subject="teld", partner_id="nav", grants=EVERYTHING, made_at=now),
+        Agreement(
+            id=second.id,
+            subject="long-tail:运营商/1",
+            partner_id=EVERYONE,
+            grants=frozenset({Grant.DISCOVER}),
+            made_at=now - 1,
+            not_before=now + 5,
+            expires_at=now + 6.5,
+        ),
+        Agreement(id=third.id, subject="teld", partner_id="nav", grants=frozenset(), made_at=now - 1),
+    ]
+    assert await directory.list_agreements() == [first, second, third]
+    assert len({first.id, second.id, third.id}) == 3
+
+
+async def test_an_agreement_is_ended_once_and_for_good(directory: PartnerDirectory, clock: ManualClock) -> None:
+    kept = await directory.create_agreement("teld", "nav", EVERYTHING)
+    ended = await directory.create_agreement("teld", "other", ())
+    clock.advance(7)
+    assert await directory.end_agreement(ended.id)
+    clock.advance(7)
+    assert not await directory.end_agreement(ended.id), "it was ended before"
+    assert await directory.list_agreements() == [kept, msgspec.structs.replace(ended, ended_at=clock() - 7)]
+    for nothing in ("", "agr_", "agr_000000000000", "\0", "\ud800", "%", kept.id.upper()):
+        assert not await directory.end_agreement(nothing), nothing
+    assert (await directory.list_agreements())[0] == kept
+
+
+async def test_agreements_of_another_process_are_seen_at_once_and_outlive_both(
+    directory: PartnerDirectory, make_directory: Callable[[], PartnerDirectory]
+) -> None:
+    beside = make_directory()
+    await beside.open()
+    made_there = await beside.create_agreement("teld", "nav", EVERYTHING)
+    made_here = await directory.create_agreement("teld:x", "nav", ())
+    assert await directory.end_agreement(made_there.id)
+    assert await beside.list_agreements() == await directory.list_agreements()
+    await beside.close()
+    third = make_directory()
+    await third.open()
+    assert [each.id for each in await third.list_agreements()] == [made_there.id, made_here.id]
+    await third.close()
+
+
+async def test_many_may_agree_at_once(directory: PartnerDirectory) -> None:
+    made = await asyncio.gather(*(directory.create_agreement("teld", f"p{number}", ()) for number in range(100)))
+    assert sorted(each.id for each in await directory.list_agreements()) == sorted(each.id for each in made)
+    await asyncio.gather(*(directory.end_agreement(each.id) for each in made))
+    assert all(each.ended_at is not None for each in await directory.list_agreements())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"subject": ""}, "subject"),
+        ({"subject": "Teld"}, "subject"),
+        ({"subject": "teld:"}, "subject"),
+        ({"subject": "teld:a:b"}, "subject"),
+        ({"subject": "teld:a b"}, "subject"),
+        ({"subject": "teld:\ud800"}, "subject"),
+        ({"subject": "teld\n"}, "subject"),
+        ({"subject": "teld:" + "x" * 101}, "subject"),
+        ({"partner_id": ""}, "partner_id"),
+        ({"partner_id": "**"}, "partner_id"),
+        ({"partner_id": "a b"}, "partner_id"),
+        ({"grants": [Grant.STATUS]}, "grants"),
+        ({"grants": [Grant.RESERVE, Grant.STATUS]}, "grants"),
+        ({"grants": [Grant.DISCOVER, Grant.RESERVE]}, "grants"),
+        ({"not_before": float("nan")}, "not_before"),
+        ({"not_before": float("-inf")}, "not_before"),
+        ({"expires_at": float("nan")}, "expires_at"),
+        ({"expires_at": float("inf")}, "expires_at"),
+        ({"expires_at": 0.0}, "expires_at"),
+        ({"not_before": 2e9, "expires_at": 2e9}, "expires_at"),
+    ],
+)
+async def test_what_cannot_be_agreed_on_is_refused(
+    directory: PartnerDirectory, wrong: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        await directory.create_agreement(**{"subject": "teld", "partner_id": "nav", "grants": EVERYTHING} | wrong)
+    assert caught.value.field == field
+    assert await directory.list_agreements() == []
+
+
+async def test_without_its_store_nothing_is_agreed_or_listed(make_directory: Callable[[], PartnerDirectory]) -> None:
+    directory = make_directory()
+    await directory.open()
+    agreement = await directory.create_agreement("teld", "nav", ())
+    await directory.close()
+    with pytest.raises(UnavailableError):
+        await directory.list_agreements()
+    with pytest.raises(UnavailableError):
+        await directory.create_agreement("teld", "nav", ())
+    with pytest.raises(UnavailableError):
+        await directory.end_agreement(agreement.id)
 
 
 async def test_closing_twice_is_no_error(make_directory: Callable[[], PartnerDirectory]) -> None:

@@ -15,6 +15,7 @@ from app.errors import InvalidInputError, UnavailableError
 from app.index.base import ReplaceSummary, StationIndex
 from app.index.elasticsearch import ElasticsearchIndex
 from app.index.embedded import EmbeddedIndex
+from app.model.agreement import Withheld
 from app.model.availability import Availability
 from app.model.cluster import ClusterSearch, StationCluster
 from app.model.geo import BoundingBox, Point, distance_m
@@ -68,6 +69,7 @@ HERE = Point(lon=121.5, lat=31.2)
 """Where `build_station` puts stations."""
 
 EVERYWHERE = Area(box=BoundingBox(west=-180, south=-90, east=180, north=90))
+SQUARE = ((121.4, 31.1), (121.6, 31.1), (121.6, 31.3), (121.4, 31.3))
 PAST_HERE = Corridor(line=((121.4, 31.2), (121.6, 31.2)), width_m=5_000)
 
 
@@ -619,7 +621,7 @@ async def test_what_is_free_is_what_is_free_at_the_moment_of_the_search(index: S
     assert await found(index, max_status_age_s=5.0) == ids(1)
 
 
-async def test_operators_access_and_hidden_feeds_choose_stations(index: StationIndex) -> None:
+async def test_operators_and_access_choose_stations(index: StationIndex) -> None:
     await replace(index, [build_station(1), build_station(2, operator_id="teld:x", access=Access.PRIVATE)])
     await replace(index, [build_station(3, feed="star", access=Access.UNKNOWN)], "star")
     three = ids(3, feed="star")
@@ -629,11 +631,36 @@ async def test_operators_access_and_hidden_feeds_choose_stations(index: StationI
     assert await found(index, access={Access.PUBLIC}) == ids(1)
     assert await found(index, access={Access.UNKNOWN, Access.PRIVATE}) == [*three, *ids(2)]
     assert await found(index, access={Access.TEST}) == []
-    assert await found(index, hidden_feeds={"teld"}) == three
-    assert await found(index, hidden_feeds={"star", "never heard of"}) == ids(1, 2)
-    assert await found(index, hidden_feeds={"star", "teld"}) == []
     assert await found(index, operator_ids={"teld:x"}, access={Access.PUBLIC}) == []
     assert await found(index, operator_ids={"teld:x"}, access={Access.PRIVATE}, min_power_w=1) == ids(2)
+
+
+@pytest.mark.parametrize(
+    "where", [EVERYWHERE, Near(center=HERE, radius_m=5_000), PAST_HERE, Area(polygons=((SQUARE,),))]
+)
+async def test_what_is_hidden_is_not_found(index: StationIndex, view: PlainView, where: Where) -> None:
+    parties = ("a", "b", "c")
+    await replace(
+        index, [build_station(number, operator_id=f"teld:{party}") for number, party in enumerate(parties, 1)]
+    )
+    await replace(index, [build_station(4, feed="star", operator_id="star:a")], "star")
+    view.tell([build_status(f"{one}-1") for one in (*ids(1, 2, 3), *ids(4, feed="star"))])
+    for hidden, left in (
+        (Withheld(), {1, 2, 3, 4}),
+        (Withheld(feeds=frozenset({"teld"})), {4}),
+        (Withheld(feeds=frozenset({"star", "never heard of"})), {1, 2, 3}),
+        (Withheld(feeds=frozenset({"star", "teld"})), set()),
+        (Withheld(feeds=frozenset({"teld"}), but_of=frozenset({"teld:b", "teld:x"})), {2, 4}),
+        (Withheld(operators=frozenset({"teld:b", "star:a", "nobody:x"})), {1, 3}),
+        (Withheld(feeds=frozenset({"star"}), but_of=frozenset({"star:a"}), operators=frozenset({"teld:c"})), {1, 2, 4}),
+        (Withheld(but_of=frozenset({"teld:a"})), {1, 2, 3, 4}),
+    ):
+        for also in ({}, {"available_now": True}, {"min_power_w": 1, "max_status_age_s": 60.0}, {"text": "充电站"}):
+            page = await search(index, where, hidden=hidden, **also)
+            assert {int(hit.station_id[-6:]) for hit in page.hits} == left, (hidden, also)
+            assert page.total_count == len(left)
+        chosen = await search(index, where, hidden=hidden, operator_ids={"teld:a", "star:a"})
+        assert {int(hit.station_id[-6:]) for hit in chosen.hits} == left & {1, 4}, hidden
 
 
 TEXTS = (
@@ -752,7 +779,7 @@ async def test_all_criteria_must_hold(index: StationIndex, view: PlainView) -> N
         "connector_types": {DC},
         "min_power_w": 50_000,
         "max_status_age_s": 60.0,
-        "hidden_feeds": {"star"},
+        "hidden": Withheld(feeds=frozenset({"star"}), operators=frozenset({"teld:y"})),
     }
     assert await found(index, Near(center=HERE, radius_m=5_000), **wanted) == ids(1)
 
@@ -1010,13 +1037,14 @@ async def test_along_a_route_all_criteria_hold_as_anywhere(index: StationIndex, 
     await replace(index, [build_station(2, feed="star", location=hidden)], "star")
     view.tell([build_status(f"{one}-1") for one in (*ids(1, 3, 5, 6), *ids(2, feed="star"))])
     assert [number for number, _, _ in await passed(index, EAST, 10)] == [6, 5, 4, 3, 2, 1]
+    star = Withheld(feeds=frozenset({"star"}))
     for wanted, expected in (
         ({"available_now": True}, [6, 5, 3, 2, 1]),
         ({"open_now": True}, [6, 5, 4]),
         ({"min_power_w": 60_000}, [6, 4, 3, 2, 1]),
         ({"text": "充电站"}, [6, 5, 4, 3, 2]),
-        ({"hidden_feeds": {"star"}}, [6, 5, 4, 3, 1]),
-        ({"available_now": True, "min_power_w": 60_000, "hidden_feeds": {"star"}, "open_now": True}, [6]),
+        ({"hidden": star}, [6, 5, 4, 3, 1]),
+        ({"available_now": True, "min_power_w": 60_000, "hidden": star, "open_now": True}, [6]),
     ):
         assert [number for number, _, _ in await passed(index, EAST, 10, **wanted)] == expected, wanted
 
@@ -1109,7 +1137,7 @@ async def test_clusters_count_what_a_search_finds(index: StationIndex, view: Pla
         {"connector_types": {ConnectorType.GBT_DC}, "min_power_w": 60_000},
         {"open_now": True, "access": {Access.PUBLIC, Access.MEMBERS}},
         {"text": "充电"},
-        {"hidden_feeds": {"teld"}},
+        {"hidden": Withheld(feeds=frozenset({"teld"}), but_of=frozenset({"teld:a"}))},
     )
     for wanted in wishes:
         expected = [known[one] for one in await found(index, where, **wanted)]
@@ -1119,6 +1147,27 @@ async def test_clusters_count_what_a_search_finds(index: StationIndex, view: Pla
         tiles, free_tiles = ([tile(spot.lon, spot.lat, 13) for spot in some if spot] for some in (expected, free))
         assert shown == {one: (tiles.count(one), free_tiles.count(one)) for one in tiles}, wanted
         assert [(one.y, one.x) for one in clusters] == sorted((one.y, one.x) for one in clusters)
+
+
+@pytest.mark.parametrize("wanted", [{}, {"min_power_w": 60_000}, {"operator_ids": {"teld:a", "teld:b"}}])
+async def test_what_is_dark_is_counted_and_never_counts_as_free(
+    index: StationIndex, view: PlainView, wanted: dict[str, Any]
+) -> None:
+    parties = ("a", "a", "b", "c", "b")
+    await replace(
+        index, [build_station(number, operator_id=f"teld:{party}") for number, party in enumerate(parties, 1)]
+    )
+    view.tell([build_status(f"{one}-1") for one in ids(1, 3, 4)])
+    box = BoundingBox(west=121, south=31, east=122, north=32)
+    hidden = Withheld(operators=frozenset({"teld:c"}))
+    for dark, available in (
+        (hidden, 2),
+        (Withheld(operators=frozenset({"teld:c", "teld:b"})), 1),
+        (Withheld(feeds=frozenset({"teld"}), but_of=frozenset({"teld:b"})), 1),
+        (Withheld(feeds=frozenset({"teld"})), 0),
+    ):
+        asked = ClusterSearch(box=box, zoom=5, filter=StationFilter(hidden=hidden, **wanted), at=NOON, dark=dark)
+        assert [(one.count, one.available) for one in await index.list_clusters(asked)] == [(4, available)], dark
 
 
 async def test_a_box_of_tiles_holds_its_edges_and_crosses_the_antimeridian(index: StationIndex) -> None:
@@ -1247,7 +1296,7 @@ async def mixed(index: StationIndex, view: PlainView) -> list[Search]:
         StationFilter(available_now=True),
         StationFilter(open_now=True),
         StationFilter(open_now=True, available_now=True, text="站"),
-        StationFilter(hidden_feeds=frozenset({"teld"}), max_status_age_s=60.0),
+        StationFilter(hidden=Withheld(feeds=frozenset({"teld"})), max_status_age_s=60.0),
     )
     searches = [
         Search(where=where, filter=each, first=first, at=NOON + 60 * (first % 2))

@@ -19,6 +19,7 @@ from app.model.station import Presence
 from app.partners.embedded import EmbeddedPartners
 from app.reservations.base import Command
 from app.reservations.embedded import EmbeddedReservations
+from app.services.agreements import Agreements
 from app.services.booking import Booking
 from app.services.feed_health import FeedHealth
 from app.services.station_search import StationSearch
@@ -322,7 +323,8 @@ class SilentPartners(EmbeddedPartners):
 
 async def test_nobody_waits_for_a_key_longer_than_for_an_answer(api, tmp_path):
     services = api.hub.services
-    doorkeeper = Doorkeeper(SilentPartners(tmp_path / "silent.sqlite", api.clock), services.feeds)
+    silent = SilentPartners(tmp_path / "silent.sqlite", api.clock)
+    doorkeeper = Doorkeeper(silent, Agreements(silent, services.feeds, api.clock))
     app = GraphQLEndpoint(services, doorkeeper, Engine(), max_body_bytes=10_000, ide_page=False, deadline_s=0.05)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://hub") as client:
         late = await client.post("/graphql", json={"query": FREE}, headers={"x-api-key": await api.key()})
@@ -352,7 +354,7 @@ async def test_a_grant_that_came_too_late_to_be_told_is_shown_and_can_be_asked_f
     wish = {"evseId": evse_id(1), "holdS": 600, "idempotencyKey": "k"}
 
     async def ask(deadline_s: float) -> httpx.Response:
-        doorkeeper = Doorkeeper(api.hub.partners, services.feeds)
+        doorkeeper = Doorkeeper(api.hub.partners, Agreements(api.hub.partners, services.feeds, api.clock))
         app = GraphQLEndpoint(
             services, doorkeeper, Engine(), max_body_bytes=10_000, ide_page=False, deadline_s=deadline_s
         )
@@ -546,7 +548,7 @@ async def test_each_golden_query_asks_the_ports_exactly_so_often(tmp_path, name)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=build(hub)), base_url="http://hub") as client:
             response = await client.post("/graphql", json={"query": document, "variables": variables}, headers=headers)
             assert response.status_code == 200
-    expected = Counter({"partners.find_partner": 1})
+    expected = Counter({"partners.find_partner": 1, "partners.list_agreements": 1})
     for part in PORT_CALLS[name]:
         expected.update(part)
     for method in ("board.find", "board.holds"):  # for the first station of an answer, and then for all others

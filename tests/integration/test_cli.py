@@ -120,6 +120,11 @@ def test_what_vanished_goes_by_hand_only(shell: Shell) -> None:
         (("rejections", "harbour"), {}, "no FULL run yet"),
         (("keys", "revoke", "nothing"), {}, "nothing"),
         (("keys", "create", "no spaces please"), {}, "partner_id"),
+        (("agreements", "embargo", "habour", "nav"), {}, "the feeds are"),
+        (("agreements", "embargo", "harbour", "no spaces please"), {}, "partner_id"),
+        (("agreements", "create", "harbour", "nav", "--grant", "price"), {}, "discover is missing"),
+        (("agreements", "embargo", "harbour", "nav", "--until", "2020-01-01"), {}, "expires_at"),
+        (("agreements", "end", "nothing"), {}, "no agreement 'nothing'"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(
@@ -158,6 +163,27 @@ def test_trusted_documents_are_checked_and_counted(shell: Shell, tmp_path: Path)
         assert "more.json: c: Cannot query field 'colour'" in refused.stderr
         assert refused.stderr.count("\n") == 1
     assert "CHARGEGRAPH_DOCUMENTS_DIR" in shell("documents", code=2).stderr
+
+
+def test_agreements_are_made_listed_and_ended(shell: Shell) -> None:
+    shell("keys", "create", "nav")
+    made = shell(
+        "agreements", "create", "harbour", "nav", "--grant", "status", "--grant", "discover", "--until", "2999-12-31"
+    )
+    assert "  harbour  nav  discover,status  made " in made.stdout
+    assert made.stdout.endswith("until 2999-12-31 00:00Z\n")
+    assert made.stderr == ""
+    embargo = shell("agreements", "embargo", "harbour:DEABC", "nobody", "--from", "2027-01-01T06:30Z")
+    assert "  harbour:DEABC  nobody  EMBARGO  made " in embargo.stdout
+    assert embargo.stdout.endswith("from 2027-01-01 06:30Z\n")
+    assert "nobody has no key yet" in embargo.stderr
+    for_all = shell("agreements", "create", "harbour", "*", "--grant", "discover")
+    assert for_all.stderr == ""
+    assert shell("agreements", "list").stdout == made.stdout + embargo.stdout + for_all.stdout
+    agreement_id = embargo.stdout.split()[0]
+    shell("agreements", "end", agreement_id)
+    assert "  ended " in shell("agreements", "list").stdout.splitlines()[1]
+    shell("agreements", "end", agreement_id, code=2)
 
 
 def test_serve_keeps_others_out_of_its_folder_and_ends_cleanly(shell: Shell) -> None:

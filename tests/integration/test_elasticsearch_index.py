@@ -23,6 +23,7 @@ from app.index.base import ReplaceSummary, StationIndex
 from app.index.elasticsearch import ElasticsearchIndex
 from app.index.embedded import EmbeddedIndex
 from app.live.embedded import EmbeddedLiveBoard
+from app.model.agreement import NOTHING_WITHHELD, Withheld
 from app.model.availability import Availability
 from app.model.cluster import ClusterSearch
 from app.model.geo import BoundingBox, Point, distance_m
@@ -108,6 +109,15 @@ def random_where(random: Random, stations: Sequence[Station]) -> Where:
     return Area(polygons=((ring,),), box=random.choice((None, box)))
 
 
+def random_withheld(random: Random) -> Withheld:
+    operators = [f"{feed}:{party}" for feed in FEEDS for party in "abc"]
+    return Withheld(
+        feeds=frozenset(random.sample(FEEDS, random.choice((0, 1)))),
+        but_of=frozenset(random.sample(operators, random.choice((0, 2)))),
+        operators=frozenset(random.sample(operators, random.choice((0, 2)))),
+    )
+
+
 def random_filter(random: Random) -> StationFilter:
     def some(share: float) -> bool:
         return random.random() < share
@@ -124,7 +134,7 @@ def random_filter(random: Random) -> StationFilter:
         access=frozenset(random.sample(tuple(Access), 3)) if some(0.2) else frozenset(),
         open_now=some(0.2),
         text=random.choice(texts) if some(0.3) else None,
-        hidden_feeds=frozenset(random.sample(FEEDS, 1)) if some(0.2) else frozenset(),
+        hidden=random_withheld(random) if some(0.3) else NOTHING_WITHHELD,
     )
 
 
@@ -405,7 +415,7 @@ async def test_processes_that_commit_at_the_same_time_lose_nothing(
     for index in indexes:
         assert await index.count_stations() == {"teld": 33, "star": 33, "delta": 25}
         assert (await look(index, text="turn")).total_count == 66
-        assert (await look(index, text="3 turn", hidden_feeds=frozenset({"delta"}))).total_count == 66
+        assert (await look(index, text="3 turn", hidden=Withheld(feeds=frozenset({"delta"})))).total_count == 66
 
 
 async def test_evses_that_another_process_adds_become_known_to_the_live_board(

@@ -11,11 +11,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.model.agreement import Withheld
 from app.model.cluster import MAX_TILE_ZOOM, MAX_TILES, ClusterSearch, Grid
 from app.model.geo import BoundingBox, Point
 from app.model.search import Area, Search
 from tests.builders import NOON
-from tests.properties.test_station_search import World, filters, make_world, positions, scan, told
+from tests.properties.test_station_search import World, filters, make_world, positions, scan, told, withheld
 
 _DOUBT = 1e-6
 
@@ -34,12 +35,17 @@ def cluster_searches(draw: st.DrawFn, world: World) -> ClusterSearch:
     south, north = sorted((one.lat, other.lat))
     box = BoundingBox(west=one.lon, south=south, east=other.lon, north=north)
     fitting = max(zoom for zoom in range(MAX_TILE_ZOOM + 1) if len(Grid.over(box, zoom)) <= MAX_TILES)
+    wanted = draw(filters)
+    extra = draw(withheld)
+    also = Withheld(feeds=wanted.hidden.feeds | extra.feeds, operators=wanted.hidden.operators | extra.operators)
+    dark = draw(st.sampled_from((wanted.hidden, also, wanted.hidden or extra)))
     return ClusterSearch(
         box=box,
         zoom=draw(st.integers(0, fitting)),
-        filter=draw(filters),
+        filter=wanted,
         at=NOON + draw(st.sampled_from((0.0, 1.5))),
         wants_available=draw(st.booleans()),
+        dark=dark,
     )
 
 
@@ -62,7 +68,7 @@ async def _compare(world: World, asked: Iterable[ClusterSearch]) -> None:
             for search in asked:
                 clusters = await index.list_clusters(search)
                 wanted = Search(where=Area(box=search.box), filter=search.filter, first=1, at=search.at)
-                free_now = msgspec.structs.replace(search.filter, available_now=True)
+                free_now = msgspec.structs.replace(search.filter, available_now=True, hidden=search.dark)
                 spots = _spots(world, wanted)
                 free = Counter(tile(spot, search.zoom) for spot in _spots(world, _with(wanted, free_now)).values())
                 counts = Counter(tile(spot, search.zoom) for spot in spots.values())

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.index.embedded import EmbeddedIndex
+from app.model.agreement import Withheld
 from app.model.availability import Availability, EvseStatus
 from app.model.geo import BoundingBox, Point, distance_m, is_position
 from app.model.opening import is_open
@@ -149,9 +150,14 @@ def _place_of_image(plane: list[tuple[int, int]], x: int, y: int) -> str:
     return "inside" if crossings % 2 else "outside"
 
 
+def is_among(station: Station, withheld: Withheld) -> bool:
+    of_feed = station.feed in withheld.feeds and station.operator_id not in withheld.but_of
+    return of_feed or station.operator_id in withheld.operators
+
+
 def matches(world: World, station: Station, search: Search) -> bool:
     wanted = search.filter
-    if station.feed in wanted.hidden_feeds:
+    if is_among(station, wanted.hidden):
         return False
     if wanted.operator_ids and station.operator_id not in wanted.operator_ids:
         return False
@@ -261,6 +267,12 @@ async def told(world: World, folder: Path) -> EmbeddedIndex:
 
 # ----------------------------------------------------------------------------------------------------------- searches
 
+withheld = st.builds(
+    Withheld,
+    feeds=st.frozensets(st.sampled_from((*FEEDS, "nobody")), max_size=2),
+    but_of=st.frozensets(st.sampled_from(("teld:a", "star:b", "star:x"))),
+    operators=st.frozensets(st.sampled_from(("teld:b", "teld:c", "star:a", "star:x"))),
+)
 CRITERIA: dict[str, st.SearchStrategy[Any]] = {
     "connector_types": st.frozensets(
         st.sampled_from((ConnectorType.GBT_DC, ConnectorType.GBT_AC, ConnectorType.UNKNOWN, ConnectorType.MCS)),
@@ -276,7 +288,7 @@ CRITERIA: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from(("站", "特来电", "STAR", "上海市", "strasse", "abc", "ＬＡＤＥ", "1", "(虹桥)", "İ", "x")),
         max_size=2,
     ).map(" ".join),
-    "hidden_feeds": st.frozensets(st.sampled_from((*FEEDS, "nobody")), max_size=2),
+    "hidden": withheld,
 }
 filters = st.sets(st.sampled_from(sorted(CRITERIA)), max_size=3).flatmap(
     lambda names: st.builds(StationFilter, **{name: CRITERIA[name] for name in names})

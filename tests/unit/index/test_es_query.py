@@ -8,6 +8,7 @@ import pytest
 from app.index import _es_query
 from app.index._es_query import MARGIN_M, Query
 from app.index._region import Region
+from app.model.agreement import Withheld
 from app.model.geo import EARTH_RADIUS_M, BoundingBox, Point
 from app.model.search import Area, Corridor, Near, StationFilter, Where
 from app.model.station import Access, ConnectorType
@@ -27,7 +28,7 @@ _EVERYTHING = StationFilter(
     operator_ids=frozenset({"teld:1", "star:2"}),
     access=frozenset({Access.PUBLIC, Access.MEMBERS}),
     text="特来电 ABC",
-    hidden_feeds=frozenset({"hidden"}),
+    hidden=Withheld(feeds=frozenset({"closed"}), but_of=frozenset({"closed:1"}), operators=frozenset({"teld:9"})),
 )
 
 
