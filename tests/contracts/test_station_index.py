@@ -247,10 +247,12 @@ FOREIGNERS = (
     build_station(9, feed="star", id=f"teld:{PARTY}:000009"),
     build_station(9, feed="teld2"),
     build_station(9, id="teld"),
+    build_station(9, operator_id=f"star:{PARTY}"),
+    build_station(9, operator_id="teld"),
 )
 
 
-@pytest.mark.parametrize("foreigner", FOREIGNERS, ids=lambda station: f"{station.feed}-{station.id}")
+@pytest.mark.parametrize("foreigner", FOREIGNERS, ids=lambda station: f"{station.feed}-{station.id}-{station.operator_id}")
 async def test_a_station_of_another_feed_is_refused_with_all_that_came_with_it(
     index: StationIndex, foreigner: Station
 ) -> None:

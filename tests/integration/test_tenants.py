@@ -50,6 +50,7 @@ url = "file:never-read.json"
 {rights}
 """
 PROFILES = {"open": "", "closed": "offered_to_all = []", "mixed": 'offered_to_all = ["discover", "status"]'}
+OFFERED = {"open": EVERYTHING, "closed": frozenset[Grant](), "mixed": frozenset({D, S})}
 BOX = "box: {west: 121, south: 31, east: 122, north: 32}"
 NEAR = f"near: {{lon: {HERE.lon}, lat: {HERE.lat}}}, radiusM: 5000"
 ROUTE = json.dumps({"type": "LineString", "coordinates": [[121.45, 31.2304], [121.5, 31.2304]]}).replace(
@@ -333,6 +334,9 @@ def check_counts(world: World, told: dict[str, bytes], grants: dict[str, frozens
                         assert feed["stationCount"] == (4 if all(found) else 1)
                     lit = [S in granted for operator, granted in grants.items() if feed_of(operator) == name]
                     assert feed["newestStatusAt"] is None or all(lit)
+                    rights, default = feed["dataRights"], OFFERED[name]
+                    shown = rights["maySeeStatus"], rights["mayShowPrice"], rights["mayReserve"]
+                    assert shown == (S in default, P in default, R in default), "of operators without an agreement"
                 continue
             case "operators":
                 assert [one["id"] for one in data["operators"]] == sorted(
