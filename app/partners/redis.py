@@ -43,22 +43,20 @@ class RedisPartners(KeyDirectory):
         return [_agreement_decoder.decode(packed) for packed in await self._redis.run("list", *_AGREEMENTS)]
 
     async def _save(self, stored: StoredKey) -> None:
-        await self._redis.run("save", *_KEYS, stored.key.key_id.encode(), msgspec.msgpack.encode(stored))
+        await self._redis.run("save", *_KEYS, stored.key.key_id.encode(), _encoder.encode(stored))
 
     async def _find(self, key_id: str) -> StoredKey | None:
         packed = await self._redis.run("find", _KEYS[0], key_id.encode())
         return None if packed is None else _decoder.decode(packed)
 
     async def _revoke(self, key_id: str, now: Instant) -> bool:
-        packed = await self._redis.run("find", key_id.encode())
+        packed = await self._redis.run("find", _KEYS[0], key_id.encode())
         stored = None if packed is None else _decoder.decode(packed)
         if stored is None or stored.key.revoked_at is not None:
             return False
         revoked = StoredKey(msgspec.structs.replace(stored.key, revoked_at=now), stored.digest)
         # As it was read: a set of scopes that is written again may come out in another order.
-        return bool(
-            await self._redis.run("replace", _KEYS[0], key_id.encode(), packed, msgspec.msgpack.encode(revoked))
-        )
+        return bool(await self._redis.run("replace", _KEYS[0], key_id.encode(), packed, _encoder.encode(revoked)))
 
     async def _save_agreement(self, agreement: Agreement) -> None:
         packed = _encoder.encode(agreement)

@@ -56,25 +56,33 @@ class FeedHealth:
     async def list_feeds(self, viewer: Viewer) -> list[FeedState]:
         """Return the feeds of which the viewer may find stations, in the order of the configuration."""
         viewer.require(Scope.DISCOVER)
+        at = self._clock()
+        return [seen for state in await self.list_all() if (seen := await self._as_seen(viewer, state, at)) is not None]
+
+    async def list_all(self) -> list[FeedState]:
+        """Return all feeds, for those who run the hub."""
         counts = await self._index.count_stations()
         at = self._clock()
-        hidden, dark = viewer.hidden, viewer.dark
-        seen = []
-        for info in self._feeds:
-            if not hidden.holds_some_of(info.id):
-                seen.append(info)
-            elif not hidden.holds_all_of(info.id) and (count := await self._count_visible(viewer, info.id, at)):
-                counts[info.id] = count
-                seen.append(info)
         return [
             FeedState(
                 info=info,
                 station_count=counts.get(info.id, 0),
-                newest_status_at=None if dark.holds_some_of(info.id) else self._board.newest(info.id),
+                newest_status_at=self._board.newest(info.id),
                 runs=tuple([run for kind in RunKind if (run := await self._run(info.id, kind, at)) is not None]),
             )
-            for info in seen
+            for info in self._feeds
         ]
+
+    async def _as_seen(self, viewer: Viewer, state: FeedState, at: Instant) -> FeedState | None:
+        """Return what a viewer is told of a feed; nothing where it may find none of its stations."""
+        feed, count, newest = state.info.id, state.station_count, state.newest_status_at
+        if viewer.hidden.holds_some_of(feed):
+            count = 0 if viewer.hidden.holds_all_of(feed) else await self._count_visible(viewer, feed, at)
+            if not count:
+                return None
+        if viewer.dark.holds_some_of(feed):
+            newest = None
+        return msgspec.structs.replace(state, station_count=count, newest_status_at=newest)
 
     async def _count_visible(self, viewer: Viewer, feed: str, at: Instant) -> int:
         """Count the stations of a feed that the viewer's searches find."""

@@ -252,7 +252,7 @@ FOREIGNERS = (
 )
 
 
-@pytest.mark.parametrize("foreigner", FOREIGNERS, ids=lambda station: f"{station.feed}-{station.id}-{station.operator_id}")
+@pytest.mark.parametrize("foreigner", FOREIGNERS, ids=lambda one: f"{one.feed}-{one.id}-{one.operator_id}")
 async def test_a_station_of_another_feed_is_refused_with_all_that_came_with_it(
     index: StationIndex, foreigner: Station
 ) -> None:

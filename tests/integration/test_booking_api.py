@@ -519,7 +519,7 @@ PORT_CALLS: dict[str, tuple[dict[str, int], ...]] = {
         PLACES,
         OPERATORS,
     ),
-    "feeds": ({"index.count_stations": 1, "board.newest": 3, "ledger.find_report": 3 * len(RunKind) + 1},),
+    "feeds": ({"index.count_stations": 1, "board.newest": 4, "ledger.find_report": 4 * len(RunKind) + 2},),
     "fleet": ({"index.search_many": 1}, STATIONS, OPERATORS),
     "nearby": (SEARCH, OPERATORS),
     "nearby_all": (SEARCH, OPERATORS),
