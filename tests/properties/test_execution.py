@@ -19,6 +19,7 @@ from app.feeds.embedded import EmbeddedFeedLedger
 from app.index.embedded import EmbeddedIndex
 from app.live.embedded import EmbeddedLiveBoard
 from app.model.clock import ManualClock
+from app.model.agreement import Agreement, Grant
 from app.model.feed import FeedInfo, FeedRights
 from app.model.geo import Point
 from app.model.partner import Partner, PartnerKind, Scope
@@ -204,9 +205,23 @@ async def services(tmp_path) -> AsyncIterator[Services]:
         await each.close()
 
 
-def viewer(*scopes: Scope) -> Viewer:
+def viewer(*scopes: Scope, agreed: Sequence[Agreement] = ()) -> Viewer:
     partner = Partner(id="nav", kind=PartnerKind.NAVIGATION, scopes=frozenset(scopes or Scope))
-    return viewer_of(partner, FEEDS)
+    return viewer_of(partner, FEEDS, agreed)
+
+
+def agreement(subject: str, *grants: Grant) -> Agreement:
+    return Agreement(id="agr_0", subject=subject, partner_id="nav", grants=frozenset(grants), made_at=NOON)
+
+
+AGREED = (
+    (),
+    (),
+    (agreement("teld", Grant.DISCOVER, Grant.PRICE),),
+    (agreement("teld:a"), agreement("teld:b", Grant.DISCOVER), agreement("priceless", Grant.DISCOVER)),
+    (agreement(f"teld:{PARTY}", Grant.DISCOVER, Grant.STATUS), agreement("priceless")),
+)
+"""What is agreed with those who ask: everything, or less of some operators."""
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -307,7 +322,7 @@ async def test_what_is_kept_as_bytes_shows_every_change_in_the_next_answer(servi
         note(await change_something(services, random))
         text, given = random.choice(texts), random.choice(variables)
         # A third of the viewers may not hold, and see nothing of what others hold.
-        who = viewer(*random.choice([(), (), (Scope.DISCOVER,)]))
+        who = viewer(*random.choice([(), (), (Scope.DISCOVER,)]), agreed=random.choice(AGREED))
         note(f"{given}\n{text}")
         expected = await run(
             strawberry_schema.execution_context_class, schema, documents[text], given, Context(services, who)
