@@ -1,4 +1,4 @@
-"""The commands: ``python -m app demo | serve | index | rejections | keys | agreements | documents | sandbox | schema``."""
+"""The commands: ``demo | serve | index | rejections | keys | agreements | documents | sandbox | schema``."""
 
 import asyncio
 import os

@@ -22,6 +22,7 @@ from graphql import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.services.agreements import Agreements
 from app.web.auth import Doorkeeper
 from app.web.compression import APART_FROM_BYTES, COMPRESSED_FROM_BYTES, encoding_for
 from app.web.graphql_endpoint import GraphQLEndpoint
@@ -274,7 +275,7 @@ async def hanging(api: Api, deadline_s: float) -> AsyncIterator[tuple[Hanging, s
     services = api.hub.services
     endpoint = GraphQLEndpoint(
         services,
-        Doorkeeper(api.hub.partners, services.feeds),
+        Doorkeeper(api.hub.partners, Agreements(api.hub.partners, services.feeds, api.clock)),
         Engine(world.schema, compiled=False),
         max_body_bytes=10_000,
         ide_page=False,

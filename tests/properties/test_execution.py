@@ -1,7 +1,7 @@
 """Compiled or not, the answer is the same: data byte for byte, and errors with message, path, places and extensions."""
 
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -18,8 +18,8 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from app.feeds.embedded import EmbeddedFeedLedger
 from app.index.embedded import EmbeddedIndex
 from app.live.embedded import EmbeddedLiveBoard
-from app.model.clock import ManualClock
 from app.model.agreement import Agreement, Grant
+from app.model.clock import ManualClock
 from app.model.feed import FeedInfo, FeedRights
 from app.model.geo import Point
 from app.model.partner import Partner, PartnerKind, Scope
