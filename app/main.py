@@ -1,39 +1,51 @@
 """One process that serves: the hub, its feeds and its web server begin and end together."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
+from app import __version__, logs
 from app.errors import ChargegraphError, SettingsError
 from app.settings import Settings, read_settings
+from app.telemetry import metrics, tracing
+from app.web.admin import AdminApp, watch_loop
 from app.web.asgi import build_app
-from app.web.health import Checks
+from app.web.lifecycle import Checks, Lifecycle
 from app.web.protocol import BoundedHttpProtocol
-from app.wiring import Hub, open_hub
+from app.wiring import Hub, list_secrets, open_hub
 
 Started = Callable[[Hub, str], Awaitable[None]]
 """Told once the server listens: the hub, and the URL that it answers on."""
 
 SHUTDOWN_S = 10
+MAX_WORKERS = 256
+
+_ADMIN_PORT = "CHARGEGRAPH_ADMIN_PORT"
+
+logger = logging.getLogger("chargegraph.process")
 
 
-def build(hub: Hub) -> ASGIApp:
-    """Return the ASGI application of a hub."""
+def build(hub: Hub, lifecycle: Lifecycle | None = None) -> ASGIApp:
+    """Return the ASGI application of a hub, whose life begins with it unless another is given."""
+    if lifecycle is None:
+        lifecycle = Lifecycle()
+        lifecycle.start(lambda: readiness(hub))
     return build_app(
         settings=hub.settings,
         services=hub.services,
         partners=hub.partners,
         inbound=hub.inbound(),
         on_push=hub.runner.take_push,
-        ready=lambda: readiness(hub),
+        lifecycle=lifecycle,
     )
 
 
@@ -49,18 +61,20 @@ def readiness(hub: Hub) -> Checks:
 
 
 async def serve(settings: Settings, environment: Mapping[str, str], started: Started, *, feeds: bool = False) -> None:
-    """Serve until told to stop (SIGINT, SIGTERM). Raises SettingsError when the port is taken.
+    """Serve until told to stop (SIGINT, SIGTERM). Raises SettingsError when a port is taken.
 
     What keeps stations and statuses in this process keeps the feeds fresh here; where all of it is shared, only a
     process that is told to (``feeds``) does, and of several one runs each feed.
     """
     listener = listen(settings.host, settings.port)
-    async with open_hub(settings, environment) as hub:
-        server = _Server(_server_config(build(hub), lifespan="off"), lambda: started(hub, _url_of(listener)))
+    async with _observed(settings, environment) as (lifecycle, admin), open_hub(settings, environment) as hub:
+        server = _Server(_server_config(build(hub, lifecycle)), lambda: started(hub, _url_of(listener)))
         if feeds or not settings.is_shared:
             hub.runner.start()
+        _open_for_business(hub, lifecycle, admin)
         try:
-            await server.serve(sockets=[listener])
+            with _drained_first(lifecycle, settings.drain_s, server.end):
+                await server.serve(sockets=[listener])
         finally:
             await hub.runner.stop()
 
@@ -77,8 +91,9 @@ def serve_in_workers(settings: Settings, workers: int, told: Callable[[str], Non
             "CHARGEGRAPH_LIVE_URL and CHARGEGRAPH_RESERVATIONS_URL, or serve from one process"
         )
     listener = listen(settings.host, settings.port)
+    logs.configure(settings.log_format, list_secrets(settings, os.environ), access=settings.access_log)
     told(_url_of(listener))
-    Multiprocess(_server_config("app.main:Worker", lifespan="on", workers=workers), sockets=[listener]).run()
+    _Workers(_server_config("app.main:Worker", lifespan="on", workers=workers), sockets=[listener]).run()
 
 
 class Worker:
@@ -96,22 +111,139 @@ class Worker:
             return
         await receive()
         try:
-            async with open_hub(read_settings(os.environ), os.environ) as hub:
-                self._app = build(hub)
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
+            settings = read_settings(os.environ)
+            async with (
+                _observed(settings, os.environ, share=MAX_WORKERS) as (lifecycle, admin),
+                open_hub(settings, os.environ) as hub,
+            ):
+                self._app = build(hub, lifecycle)
+                _open_for_business(hub, lifecycle, admin)
+                with _drained_first(lifecycle, settings.drain_s, _as_before()):
+                    await send({"type": "lifespan.startup.complete"})
+                    await receive()
         except ChargegraphError as error:
             await send({"type": "lifespan.startup.failed", "message": f"chargegraph: {error}"})
         else:
             await send({"type": "lifespan.shutdown.complete"})
 
 
-def _server_config(app: ASGIApp | str, *, lifespan: Literal["on", "off"], workers: int | None = None) -> uvicorn.Config:
+class _Workers(Multiprocess):
+    """uvicorn's supervisor, which else would keep the port open after the last worker closed it, and answer nobody."""
+
+    def terminate_all(self) -> None:
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+
+# ------------------------------------------------------------------------------------------------- what is told of it
+
+
+@asynccontextmanager
+async def _observed(
+    settings: Settings, environment: Mapping[str, str], share: int = 1
+) -> AsyncIterator[tuple[Lifecycle, AdminApp]]:
+    """Log, trace and answer on the admin port for as long as the block takes.
+
+    Of ``share`` processes each takes the first free port from the settings' on. Raises SettingsError.
+    """
+    logs.configure(settings.log_format, list_secrets(settings, environment), access=settings.access_log)
+    metrics.BUILD.info({"version": __version__})
+    lifecycle = Lifecycle()
+    admin = AdminApp(lifecycle)
+    listener = _listen_for_admins(settings, share)
+    if settings.traces_url is not None:
+        tracing.begin(settings.traces_url, settings.traces_ratio, __version__)
+    tasks = []
+    server = None
+    if listener is not None:
+        server = _AdminServer(_server_config(admin))
+        tasks = [asyncio.create_task(server.serve(sockets=[listener])), asyncio.create_task(watch_loop())]
+        logger.info("metrics and health are on %s", _url_of(listener))
+    try:
+        yield lifecycle, admin
+    finally:
+        if server is not None:
+            server.should_exit = server.force_exit = True
+            tasks[-1].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(tracing.end)
+
+
+def _open_for_business(hub: Hub, lifecycle: Lifecycle, admin: AdminApp) -> None:
+    lifecycle.start(lambda: readiness(hub))
+    admin.tell_of(hub.services.feed_health)
+
+
+def _listen_for_admins(settings: Settings, share: int) -> socket.socket | None:
+    first = settings.admin_port
+    if first is None:
+        return None
+    last = min(first + share - 1, 65_535) if first else first
+    for port in range(first, last):
+        with suppress(SettingsError):
+            return _listen_now(settings.admin_host, port)
+    return _listen_now(settings.admin_host, last)
+
+
+def _listen_now(host: str, port: int) -> socket.socket:
+    listener = listen(host, port, _ADMIN_PORT)
+    try:
+        listener.listen()  # at once: until then another process could bind it, too
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror}; set {_ADMIN_PORT}") from error
+    return listener
+
+
+# --------------------------------------------------------------------------------------------------------- how it ends
+
+
+@contextmanager
+def _drained_first(lifecycle: Lifecycle, drain_s: float, end: Callable[[], None]) -> Iterator[None]:
+    """Until the block ends, SIGTERM drains for ``drain_s`` before it ends the server, and SIGINT ends it at once.
+
+    A second signal of either kind does not wait any longer.
+    """
+    loop = asyncio.get_running_loop()
+
+    def drain() -> None:
+        if lifecycle.draining.is_set() or not drain_s:
+            stop()
+        else:
+            logger.info("draining for %g s", drain_s)
+            lifecycle.drain()
+            loop.call_later(drain_s, end)
+
+    def stop() -> None:
+        lifecycle.drain()
+        end()
+
+    loop.add_signal_handler(signal.SIGTERM, drain)
+    loop.add_signal_handler(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _as_before() -> Callable[[], None]:
+    """Return what ends the server that runs this process: its own handler of SIGTERM."""
+    handler = signal.getsignal(signal.SIGTERM)
+    assert callable(handler)
+    return lambda: handler(signal.SIGTERM, None)
+
+
+def _server_config(
+    app: ASGIApp | str, *, lifespan: Literal["on", "off"] = "off", workers: int | None = None
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
         workers=workers,
         http=BoundedHttpProtocol,
+        log_config=None,
         log_level="warning",
         access_log=False,
         lifespan=lifespan,
@@ -125,8 +257,8 @@ def _url_of(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket. Raises SettingsError when the address cannot be had."""
+def listen(host: str, port: int, setting: str = "CHARGEGRAPH_PORT") -> socket.socket:
+    """Return a bound socket. Raises SettingsError, which names the setting, when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -136,7 +268,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        msg = f"cannot listen on {host} port {port}: {error.strerror}; set CHARGEGRAPH_PORT (0 takes a free one)"
+        msg = f"cannot listen on {host} port {port}: {error.strerror}; set {setting} (0 takes a free one)"
         raise SettingsError(msg) from error
     return listener
 
@@ -144,8 +276,8 @@ def listen(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn's server, that tells when it listens.
 
-    uvicorn raises the signal that ended it once more, which would cut our own closing short; here SIGINT and SIGTERM
-    only ask it to end, and a second one to end at once.
+    uvicorn raises the signal that ended it once more, which would cut our own closing short; here whoever runs it asks
+    it to end, and a second time to end at once.
     """
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], Awaitable[None]]) -> None:
@@ -154,16 +286,9 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._end)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+        yield
 
-    def _end(self) -> None:
+    def end(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -171,3 +296,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             await self._on_started()
+
+
+class _AdminServer(uvicorn.Server):
+    """The second server of a process, which ends with the first."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

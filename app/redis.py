@@ -21,6 +21,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
 from app.errors import SettingsError, UnavailableError
+from app.telemetry import metrics
 
 ANSWER_S = 3.0
 """How long an answer, or a new connection, is waited for."""
@@ -38,6 +39,7 @@ _MOST_REPLICAS = 100
 Command = Sequence[bytes | str | int]
 
 _log = logging.getLogger(__name__)
+_DB = {"db.system.name": "redis"}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -204,8 +206,9 @@ class Redis:
         self._calls.append((self.command(script, *arguments), future))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work(), name="redis calls")
-        async with _in_time():
-            return await future
+        with metrics.engine_call("redis", script, **_DB):
+            async with _in_time():
+                return await future
 
     def command(self, script: str, *arguments: bytes) -> Command:
         """Return the command that runs a script, for a Link."""

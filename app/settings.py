@@ -12,8 +12,12 @@ from app.errors import SettingsError
 
 PREFIX = "CHARGEGRAPH_"
 DEFAULT_INDEX_PREFIX = "chargegraph"
+LogFormat = Literal["text", "json"]
+"""How the log reads."""
+
 _PERIODS_S = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 _WINDOW = re.compile(r"([1-9]\d{0,11})/(s|min|h|d)", re.ASCII)
+_SHARE = re.compile(r"\d(\.\d{1,9})?", re.ASCII)
 _INDEX_PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 
@@ -41,6 +45,34 @@ SETTINGS = (
     ),
     Setting("CHARGEGRAPH_HOST", "127.0.0.1", "Address that `serve` listens on."),
     Setting("CHARGEGRAPH_PORT", "8080", "Port that `serve` listens on; 0 takes a free one."),
+    Setting(
+        "CHARGEGRAPH_ADMIN_HOST",
+        "127.0.0.1",
+        "Address of the admin port, which has no keys: nobody from outside may reach it.",
+    ),
+    Setting(
+        "CHARGEGRAPH_ADMIN_PORT",
+        "",
+        "Port of `/metrics`, `/livez`, `/readyz` and `/startupz`, open from the first moment of a start; of several "
+        "workers each takes the next free one from here on; 0 takes any, empty none.",
+    ),
+    Setting(
+        "CHARGEGRAPH_DRAIN_S",
+        "5",
+        "After SIGTERM: seconds in which requests are still taken while `/readyz` says no; SIGINT does not wait.",
+    ),
+    Setting("CHARGEGRAPH_LOG_FORMAT", "text", "How the log reads: text, or json for one object a line."),
+    Setting("CHARGEGRAPH_ACCESS_LOG", "off", "Whether the log has a line for each request: on or off."),
+    Setting(
+        "CHARGEGRAPH_TRACES_URL",
+        "",
+        "Collector of traces, OTLP over HTTP, as in `http://collector:4318`; empty: none are made.",
+    ),
+    Setting(
+        "CHARGEGRAPH_TRACES_RATIO",
+        "1",
+        "Share of requests that are traced, from 0 to 1, where the caller's `traceparent` does not decide.",
+    ),
     Setting("CHARGEGRAPH_FEEDS", "", "Names of the feeds to run, separated by commas; empty runs none."),
     Setting("CHARGEGRAPH_PROFILES_DIR", "", "Folder of further feed profiles (*.toml); they win over ours by name."),
     Setting("CHARGEGRAPH_INBOUND_PATH", "/evcs/v1", "Path under which operators call us (T/CEC 102)."),
@@ -81,6 +113,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reservations_url: str | None
     host: str
     port: int
+    admin_host: str
+    admin_port: int | None
+    drain_s: int
+    log_format: LogFormat
+    access_log: bool
+    traces_url: str | None
+    traces_ratio: float
     feeds: tuple[str, ...]
     profiles_dir: Path | None
     inbound_path: str
@@ -121,6 +160,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         reservations_url=_url("CHARGEGRAPH_RESERVATIONS_URL", values),
         host=values["CHARGEGRAPH_HOST"],
         port=_whole_number("CHARGEGRAPH_PORT", values, 0, 65_535),
+        admin_host=values["CHARGEGRAPH_ADMIN_HOST"],
+        admin_port=_port_or_none("CHARGEGRAPH_ADMIN_PORT", values),
+        drain_s=_whole_number("CHARGEGRAPH_DRAIN_S", values, 0, 600),
+        log_format=_log_format("CHARGEGRAPH_LOG_FORMAT", values),
+        access_log=_switch("CHARGEGRAPH_ACCESS_LOG", values),
+        traces_url=_traces_url("CHARGEGRAPH_TRACES_URL", values),
+        traces_ratio=_share("CHARGEGRAPH_TRACES_RATIO", values),
         feeds=tuple(name.strip() for name in values["CHARGEGRAPH_FEEDS"].split(",") if name.strip()),
         profiles_dir=_folder("CHARGEGRAPH_PROFILES_DIR", values),
         inbound_path=inbound_path,
@@ -203,6 +249,37 @@ def _quotas(name: str, values: Mapping[str, str]) -> dict[str, tuple[tuple[int, 
             raise SettingsError(msg)
         quotas[whose] = tuple((limit, period_s) for period_s, limit in read.items())
     return quotas
+
+
+def _port_or_none(name: str, values: Mapping[str, str]) -> int | None:
+    return _whole_number(name, values, 0, 65_535) if values[name] else None
+
+
+def _share(name: str, values: Mapping[str, str]) -> float:
+    text = values[name]
+    if not _SHARE.fullmatch(text) or float(text) > 1:
+        msg = f"{name} is {text!r}; it must be a number from 0 to 1, such as 0.01"
+        raise SettingsError(msg)
+    return float(text)
+
+
+def _log_format(name: str, values: Mapping[str, str]) -> LogFormat:
+    match values[name].lower():
+        case "text":
+            return "text"
+        case "json":
+            return "json"
+        case other:
+            msg = f"{name} is {other!r}; it must be text or json"
+            raise SettingsError(msg)
+
+
+def _traces_url(name: str, values: Mapping[str, str]) -> str | None:
+    urls = _urls(name, values, "http", "https")
+    if len(urls) > 1:
+        msg = f"{name} names {len(urls)} collectors; it must name one"
+        raise SettingsError(msg)
+    return urls[0] if urls else None
 
 
 def _switch(name: str, values: Mapping[str, str]) -> bool:

@@ -2,9 +2,12 @@
 
 import fcntl
 import os
+import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -37,6 +40,8 @@ from indexers.profiles import load_profiles
 from indexers.runner import Runner
 
 LOCK_FILE = "hub.lock"
+_SECRET = re.compile(r"(.*_)?(secret|secret_iv|token|password)|headers")
+"""The names of secrets in profiles."""
 
 
 class Hub(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +81,7 @@ async def open_hub(
     Raises SettingsError when a profile is wrong, or when another process has the data folder open.
     """
     with _exclusive(settings.data_dir) if not settings.is_shared else nullcontext():
-        board = _live_board(settings)
+        board = _live_board(settings, clock)
         index = _station_index(settings, board)
         reservations = _reservations(settings, clock)
         ledger = _ledger(settings, clock)
@@ -118,12 +123,12 @@ async def open_hub(
 # What talks to a server is imported where it is configured: the embedded hub starts without these libraries.
 
 
-def _live_board(settings: Settings) -> LiveBoard:
+def _live_board(settings: Settings, clock: Clock) -> LiveBoard:
     if settings.live_url is None:
         return EmbeddedLiveBoard(settings.data_dir / "live.sqlite")
     from app.live.redis import RedisLiveBoard  # noqa: PLC0415
 
-    return RedisLiveBoard(settings.live_url)
+    return RedisLiveBoard(settings.live_url, clock)
 
 
 def _station_index(settings: Settings, board: LiveBoard) -> StationIndex:
@@ -213,6 +218,28 @@ def make_feeds(
             raise SettingsError(f"profile {name}: rights.may_cache is false; what may not be kept cannot be indexed")
         feeds.append(feed)
     return tuple(feeds)
+
+
+def list_secrets(settings: Settings, environment: Mapping[str, str]) -> set[str]:
+    """Return what must never be told: passwords in addresses, and the profiles' secrets. Raises SettingsError."""
+    urls = (*settings.station_index_urls, settings.live_url, settings.reservations_url, settings.traces_url)
+    passwords = {urlsplit(url).password or "" for url in urls if url is not None}
+    directories = () if settings.profiles_dir is None else (settings.profiles_dir,)
+    tables = [profile for _, profile in load_profiles(settings.feeds, directories, environment)]
+    told = {*_secrets_in(tables, secret=False)}
+    encoded = {b64encode(secret.encode()).decode() for secret in told}  # as OCPI sends them
+    return {*passwords, *map(unquote, passwords), *told, *encoded} - {""}
+
+
+def _secrets_in(value: object, *, secret: bool) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _secrets_in(inner, secret=secret or _SECRET.fullmatch(key) is not None)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secrets_in(inner, secret=secret)
+    elif secret and isinstance(value, str):
+        yield value
 
 
 def _infos(feeds: tuple[Feed, ...], indexed: Mapping[str, int]) -> tuple[FeedInfo, ...]:

@@ -11,11 +11,13 @@ import zlib
 from collections.abc import Mapping
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
 from app.errors import FeedError, FeedProtocolError, FeedUnreachableError
+from app.telemetry import metrics, tracing
 
 USER_AGENT = "chargegraph"
 EXCHANGE_FACTOR = 3
@@ -75,12 +77,16 @@ class HttpSource:
         async with self._places:
             await self._pace()
             try:
-                async with (
-                    asyncio.timeout(self._exchange_s),
-                    self._client.stream(method, url, headers=dict(headers), content=content) as response,
-                ):
-                    body = await self._read(response)
-                    return HttpAnswer(response.status_code, dict(response.headers), body)
+                with metrics.engine_call("operator", method.lower(), **{"server.address": _host(url)}) as span:
+                    async with (
+                        asyncio.timeout(self._exchange_s),
+                        self._client.stream(
+                            method, url, headers=dict(tracing.carry(headers)), content=content
+                        ) as response,
+                    ):
+                        span.set("http.response.status_code", response.status_code)
+                        body = await self._read(response)
+                        return HttpAnswer(response.status_code, dict(response.headers), body)
             except TimeoutError as error:
                 raise FeedUnreachableError(f"{method}: not finished after {self._exchange_s:g} s") from error
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError, ExceptionGroup) as error:
@@ -116,6 +122,14 @@ class HttpSource:
         if unpack is not None and received:
             unpack.finish()
         return bytes(body)
+
+
+def _host(url: str) -> str:
+    """Return what may be told of an address, which may carry a key."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 @cache

@@ -13,6 +13,7 @@ from app.model.availability import EvseStatus
 from app.model.clock import Clock, Instant
 from app.model.feed import FeedReport, Rejection, RunKind
 from app.model.station import Operator, Station
+from app.telemetry import metrics
 from indexers.base import AvailabilityFeed, Feed, StationBatch, StationFeed, StatusBatch
 
 MAX_SAMPLES = 200
@@ -258,6 +259,8 @@ async def _record(ports: Ports, statuses: Sequence[EvseStatus], tally: _Tally) -
     if not statuses:
         return
     summary = await ports.board.record(statuses)
+    metrics.STATUSES.labels(tally.feed).inc(summary.taken)
+    metrics.STATUS_CHANGES.labels(tally.feed).inc(summary.changed)
     tally.statuses += summary.taken
     if summary.unknown_evses:
         tally.rejected["status_of_unknown_evse"] += summary.unknown_evses

@@ -12,6 +12,7 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     MiddlewareManager,
+    OperationDefinitionNode,
     OperationType,
     execute,
     get_operation_ast,
@@ -52,9 +53,13 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     introspects: bool
     """Whether it asks for the schema."""
 
+    def operation(self, operation_name: str | None) -> OperationDefinitionNode | None:
+        """Return the operation that the request selects, None when there is none or not only one."""
+        return get_operation_ast(self.document, operation_name)
+
     def changes(self, operation_name: str | None) -> bool:
         """Tell whether the operation that the request selects is a mutation."""
-        chosen = get_operation_ast(self.document, operation_name)
+        chosen = self.operation(operation_name)
         return chosen is not None and chosen.operation is OperationType.MUTATION
 
 
@@ -78,6 +83,11 @@ class Engine:
         self._cost_table = CostTable(self._schema)
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._characters = 0
+
+    @property
+    def remembered_documents(self) -> int:
+        """How many documents have a plan that is remembered."""
+        return len(self._plans)
 
     def plan(self, text: str, *, may_introspect: bool = False) -> Plan | Answer:
         """Return the plan of a document, or the answer that refuses it.

@@ -19,6 +19,7 @@ from elasticsearch import AsyncElasticsearch
 
 from app.errors import UnavailableError
 from app.index._es_sharing import Sharing, Told
+from app.telemetry import metrics, tracing
 
 _T = TypeVar("_T")
 
@@ -55,6 +56,11 @@ _PARTS_IN_FLIGHT: Final = 2
 _SHARED_HITS: Final = 200
 _SEARCH_LINES: Final = b'{"allow_partial_search_results":false}\n%b\n'
 _SHOWN: Final = 3
+_CALLS: Final = frozenset(
+    {"_alias", "_aliases", "_block", "_bulk", "_clone", "_cluster", "_count", "_forcemerge", "_mapping", "_msearch"}
+    | {"_nodes", "_pit", "_refresh", "_search", "_settings", "_stats"}
+)
+_DB: Final = {"db.system.name": "elasticsearch"}
 _TYPE: Final = "application/vnd.elasticsearch+{}; compatible-with=9"
 _JSON: Final = {"accept": _TYPE.format("json"), "content-type": _TYPE.format("json")}
 _LINES: Final = {"accept": _TYPE.format("json"), "content-type": _TYPE.format("x-ndjson")}
@@ -335,17 +341,30 @@ class Cluster:
     ) -> bytes:
         if self._client is None:
             raise UnavailableError("the station index is not open")
-        with answering():
+        with answering(), metrics.engine_call("elasticsearch", _call_of(target), **_DB) as span:
             # The client's own layer above its transport costs a tenth of a search, and all that it adds stands here.
             meta, answer = await self._client.transport.perform_request(
-                method, target, body=body, headers=headers, request_timeout=budget.try_s, max_retries=0
+                method,
+                target,
+                body=body,
+                headers=tracing.carry(headers),
+                request_timeout=budget.try_s,
+                max_retries=0,
             )
+            if meta.status >= HTTPStatus.BAD_REQUEST:
+                span.fail(str(meta.status))
         if meta.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise _refused(meta.status, answer)
         if meta.headers.get("x-elastic-product") != "Elasticsearch":  # `{}` would read as "nothing found"
             raise UnavailableError("something answers that is not Elasticsearch", _RETRY_AFTER_S)
         found: bytes = answer
         return found
+
+
+def _call_of(target: str) -> str:
+    """Return what a request is called in metrics: the part of its path that is Elasticsearch's own name."""
+    names = (part for part in target.partition("?")[0].split("/") if part in _CALLS)
+    return next(names, "other")
 
 
 def search_parts(requests: Iterable[Mapping[str, Any]]) -> Iterator[list[bytes]]:

@@ -40,6 +40,7 @@ from app.model.search import (
     Where,
 )
 from app.model.station import Operator, Station
+from app.telemetry import metrics
 
 _REMEMBERED_STATIONS: Final = 50_000
 _REMEMBERED_PATTERNS: Final = 100_000
@@ -577,6 +578,7 @@ class ElasticsearchIndex(StationIndex):
             found[name] = station
         while len(remembered) > _REMEMBERED_STATIONS:
             remembered.popitem(last=False)
+        metrics.REMEMBERED_STATIONS.set(len(remembered))
         return found
 
     def _vouch(self, versions: dict[str, int]) -> None:

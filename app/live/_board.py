@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from app.live.base import LiveBoard, RecordSummary
+from app.live.base import Freshness, LiveBoard, RecordSummary
 from app.model.availability import Availability, EvseStatus, StatusChannel
 from app.model.clock import Instant
 from app.model.identity import SEPARATOR, evse_digest
@@ -323,6 +323,14 @@ class ArrayBoard(LiveBoard):
     def newest(self, feed: str) -> Instant | None:
         """Return when the last status of a feed's known Evses was received since the process began."""
         return self._newest.get(feed)
+
+    def freshness(self, at: Instant) -> Freshness:
+        """Count the Evses with a status, and those of them whose status is not stale at ``at``."""
+        columns = self._columns
+        known = columns.availability != 0
+        with_status = int(np.count_nonzero(known))
+        fresh = int(np.count_nonzero(known & (columns.stale_after > at)))
+        return Freshness(fresh=fresh, stale=with_status - fresh, changes=self._change_count)
 
     # ------------------------------------------------------------------------------------------------ changes
 

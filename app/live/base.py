@@ -18,6 +18,14 @@ class RecordSummary(msgspec.Struct, frozen=True, kw_only=True):
     unknown_evses: int
 
 
+class Freshness(msgspec.Struct, frozen=True, kw_only=True):
+    """How many Evses have a status that still counts, how many one that is stale, and ``change_count``."""
+
+    fresh: int
+    stale: int
+    changes: int
+
+
 class LiveBoard(ABC):
     """What is free now, answered from this process's memory and kept durable by the implementation.
 
@@ -93,3 +101,7 @@ class LiveBoard(ABC):
     @abstractmethod
     def newest(self, feed: str) -> Instant | None:
         """Return when the last status of a feed was received, None where there was none since the process began."""
+
+    @abstractmethod
+    def freshness(self, at: Instant) -> Freshness:
+        """Count the Evses with a status: fresh where ``at`` < stale_after. Looks at every Evse; from any thread."""

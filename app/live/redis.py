@@ -17,9 +17,10 @@ from app.errors import UnavailableError
 from app.live._board import AVAILABILITIES, CHANNELS, SLOT, ArrayBoard, RecordArray
 from app.live.base import RecordSummary
 from app.model.availability import EvseStatus
-from app.model.clock import Instant
+from app.model.clock import Clock, Instant, system_clock
 from app.model.search import SlotArray
 from app.redis import Follower, Link, Redis, load_scripts, parse_endpoint
+from app.telemetry import metrics
 
 SEND_INTERVAL_S = 0.05
 _RETRY_S = 0.5
@@ -43,9 +44,10 @@ class RedisLiveBoard(ArrayBoard):
     next news of the feed replaces. An Evse that one process knows is known to all.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Clock = system_clock) -> None:
         """Take the server's URL (``app.redis.parse_endpoint``). Raises SettingsError."""
         super().__init__()
+        self._clock = clock
         self._redis = Redis(parse_endpoint(url), load_scripts("app.live"), durable=False)
         self._follower = Follower(self._redis, _STREAM, self._load_all, self._take_entry)
         self._unsent: set[int] = set()
@@ -151,8 +153,11 @@ class RedisLiveBoard(ArrayBoard):
 
     def _take_entry(self, entry: Mapping[bytes, bytes]) -> None:
         self._take_known(_read_records(entry[b"records"]), _texts.decode(entry[b"texts"]))
-        for name, received_at in _newest.decode(entry[b"newest"]).items():
+        newest = _newest.decode(entry[b"newest"])
+        for name, received_at in newest.items():
             self._newest[name] = max(received_at, self._newest.get(name, received_at))
+        if newest:
+            metrics.STREAM_LAG_S.set(max(0.0, self._clock() - max(newest.values())))
 
     def _take_known(self, records: RecordArray, texts: list[str]) -> None:
         if (

@@ -32,6 +32,7 @@ from app.reservations.base import Command, ReservationStore
 from app.services.sightings import EvseView
 from app.services.station_search import StationSearch
 from app.services.viewer import Viewer
+from app.telemetry import metrics, tracing
 
 logger = logging.getLogger("chargegraph.booking")
 logger.addFilter(Seldom())
@@ -68,7 +69,7 @@ class Booking:
         """
         viewer.require(Scope.RESERVE)
         command = _command(viewer, idempotency_key, evse_id, hold_s)
-        return await self._answer(self._reserve(viewer, command, evse_id, hold_s))
+        return await self._answer("reserve", self._reserve(viewer, command, evse_id, hold_s))
 
     async def extend(self, viewer: Viewer, reservation_id: str, hold_s: int, idempotency_key: str) -> Outcome:
         """Let a live reservation end ``hold_s`` from now, if that is later than it would have ended. It was promised,
@@ -76,15 +77,15 @@ class Booking:
         """
         viewer.require(Scope.RESERVE)
         if refusal := _hold_out_of_range(hold_s):
-            return Outcome(refusals=(refusal,))
+            return _counted("extend", Outcome(refusals=(refusal,)))
         command = _command(viewer, idempotency_key, reservation_id, hold_s)
-        return await self._answer(self._store.extend(command, reservation_id, hold_s))
+        return await self._answer("extend", self._store.extend(command, reservation_id, hold_s))
 
     async def cancel(self, viewer: Viewer, reservation_id: str, idempotency_key: str) -> Outcome:
         """End a live reservation; the Evse is free for others at once."""
         viewer.require(Scope.RESERVE)
         command = _command(viewer, idempotency_key, reservation_id)
-        return await self._answer(self._store.cancel(command, reservation_id))
+        return await self._answer("cancel", self._store.cancel(command, reservation_id))
 
     async def find_reservation(self, viewer: Viewer, reservation_id: str) -> Reservation | None:
         """Return the viewer's reservation; another's is as unknown as one that never was."""
@@ -109,17 +110,18 @@ class Booking:
             return Outcome(refusals=(refusal,))
         return await self._store.reserve(command, evse_id, hold_s, Guarantee.HUB_HOLD)
 
-    async def _answer(self, work: Awaitable[Outcome]) -> Outcome:
+    async def _answer(self, change: str, work: Awaitable[Outcome]) -> Outcome:
         """Finish even when the caller gives up waiting: what the store grants, the board shows."""
-        return await asyncio.shield(asyncio.ensure_future(self._finish(work)))
+        with tracing.span(f"reservation {change}"):
+            return await asyncio.shield(asyncio.ensure_future(self._finish(change, work)))
 
-    async def _finish(self, work: Awaitable[Outcome]) -> Outcome:
+    async def _finish(self, change: str, work: Awaitable[Outcome]) -> Outcome:
         try:
-            outcome = await work
+            outcome = _counted(change, await work)
         except UnavailableError as error:
             logger.warning("unavailable: %s", error)
             message = "a store does not answer now; repeat this later with the same idempotency key"
-            return Outcome(refusals=(Refusal(RefusalCode.UNAVAILABLE, message),))
+            return _counted(change, Outcome(refusals=(Refusal(RefusalCode.UNAVAILABLE, message),)))
         if outcome.reservation is not None:
             self._show(outcome.reservation)
         return outcome
@@ -150,6 +152,13 @@ class Booking:
         for evse_id in list(islice(self._latest, 2)):
             if self._latest[evse_id].expires_at < reservation.created_at:
                 del self._latest[evse_id]
+
+
+def _counted(change: str, outcome: Outcome) -> Outcome:
+    """Return an outcome that metrics know of."""
+    told = outcome.refusals[0].code.value if outcome.refusals else "REPLAYED" if outcome.replayed else "DONE"
+    metrics.RESERVATIONS.labels(change, told).inc()
+    return outcome
 
 
 def _is_news(reservation: Reservation, latest: Reservation) -> bool:

@@ -4,7 +4,7 @@ import msgspec
 
 from app.feeds.base import FeedLedger
 from app.index.base import StationIndex
-from app.live.base import LiveBoard
+from app.live.base import Freshness, LiveBoard
 from app.model.clock import Clock, Instant
 from app.model.feed import FeedInfo, FeedReport, RunKind
 from app.model.geo import BoundingBox
@@ -72,6 +72,10 @@ class FeedHealth:
             )
             for info in self._feeds
         ]
+
+    def freshness(self) -> Freshness:
+        """Return how many Evses have a status that still counts. Looks at each: for those who run the hub."""
+        return self._board.freshness(self._clock())
 
     async def _as_seen(self, viewer: Viewer, state: FeedState, at: Instant) -> FeedState | None:
         """Return what a viewer is told of a feed; nothing where it may find none of its stations."""

@@ -14,14 +14,16 @@ from app.model.cluster import ClusterSearch, StationCluster
 from app.model.feed import FeedInfo
 from app.model.geo import BoundingBox
 from app.model.partner import Scope
-from app.model.search import Near, Position, Search, SearchPage, StationFilter, Where
+from app.model.search import Area, Corridor, Near, Position, Search, SearchPage, StationFilter, Where
 from app.model.station import Operator, Presence, Station
 from app.services.sightings import EvseView, Sighting, Sightings
 from app.services.viewer import Viewer
+from app.telemetry import metrics
 
 MAX_IDS = 100
 OPERATORS_KEPT_S = 5.0
 _REMEMBERED_LISTS = 256
+_KINDS: Mapping[type, str] = {Near: "near", Area: "area", Corridor: "corridor"}
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -68,8 +70,9 @@ class StationSearch:
         at = self._clock()
         visible = _visible_to(viewer, wanted)
         search = Search(where=where, filter=visible, first=first, at=at, after=after, wants_total=wants_total)
-        page = await self._index.search(search)
-        stations = await self._index.find_stations([hit.station_id for hit in page.hits])
+        with metrics.search(_KINDS[type(where)]):
+            page = await self._index.search(search)
+            stations = await self._index.find_stations([hit.station_id for hit in page.hits])
         return _found(page, self._see(viewer, stations, at))
 
     async def search_many(
@@ -82,11 +85,11 @@ class StationSearch:
         viewer.require(Scope.DISCOVER)
         at = self._clock()
         visible = _visible_to(viewer, wanted)
-        pages = await self._index.search_many(
-            [Search(where=where, filter=visible, first=first, at=at) for where in wheres]
-        )
-        station_ids = list(dict.fromkeys([hit.station_id for page in pages for hit in page.hits]))
-        stations = await self._index.find_stations(station_ids)
+        searches = [Search(where=where, filter=visible, first=first, at=at) for where in wheres]
+        with metrics.search("batch"):
+            pages = await self._index.search_many(searches)
+            station_ids = list(dict.fromkeys([hit.station_id for page in pages for hit in page.hits]))
+            stations = await self._index.find_stations(station_ids)
         seen = dict(zip(station_ids, self._see(viewer, stations, at), strict=True))
         return [_found(page, [seen[hit.station_id] for hit in page.hits]) for page in pages]
 
@@ -103,7 +106,8 @@ class StationSearch:
             wants_available=wants_available,
             dark=viewer.dark,
         )
-        return await self._index.list_clusters(search)
+        with metrics.search("clusters"):
+            return await self._index.list_clusters(search)
 
     async def find_stations(self, viewer: Viewer, station_ids: Sequence[str]) -> list[Sighting | None]:
         """Return the stations in the order asked for, None for those that are unknown or not for this viewer."""

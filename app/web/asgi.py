@@ -18,19 +18,21 @@ from app.partners.base import PartnerDirectory
 from app.services.agreements import Agreements
 from app.services.bundle import Services
 from app.settings import Settings
+from app.telemetry import metrics
 from app.web import ide
 from app.web.auth import CHALLENGE, KEY_NEEDED, Doorkeeper
 from app.web.documents import Documents, read_manifests
+from app.web.exchange import Observer
 from app.web.graphql_endpoint import GraphQLEndpoint
-from app.web.health import Checks, health_router
+from app.web.health import PAGES, send_health
 from app.web.http import JSON, send_bytes
 from app.web.inbound import OnPush, inbound_router
+from app.web.lifecycle import Lifecycle
 from indexers.base import InboundFeed
-from schema.engine import Engine
+from schema.engine import FRAGMENTS, Engine
 from schema.errors import ErrorCode, error_body, unavailable_error
 
 GRAPHQL_PATH = "/graphql"
-HEALTH_PATHS = frozenset({"/livez", "/readyz"})
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -41,7 +43,7 @@ def build_app(
     partners: PartnerDirectory,
     inbound: Mapping[str, InboundFeed],
     on_push: OnPush,
-    ready: Callable[[], Checks],
+    lifecycle: Lifecycle,
     lifespan: Lifespan | None = None,
 ) -> ASGIApp:
     """Assemble the application: nothing is opened until the server runs ``lifespan``.
@@ -49,12 +51,12 @@ def build_app(
     Reads the partners' trusted documents; raises SettingsError when one of them is none.
     """
     rest = FastAPI(title="Chargegraph", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    rest.include_router(health_router(ready))
     if settings.ide:
         rest.mount(ide.PATH, StaticFiles(packages=[("app.web", "static/ide")]))
     rest.include_router(inbound_router(settings.inbound_path, inbound, on_push, settings.max_body_bytes))
     doorkeeper = Doorkeeper(partners, Agreements(partners, services.feeds, services.clock))
     engine = Engine(compiled=settings.compiled)
+    _count_caches(engine)
     graphql = GraphQLEndpoint(
         services,
         doorkeeper,
@@ -66,22 +68,44 @@ def build_app(
         compressed=settings.compression,
     )
 
+    async def keyed(scope: Scope, receive: Receive, send: Send) -> None:
+        if await _admits(doorkeeper, scope, send):
+            await rest(scope, receive, send)
+
+    async def health(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_health(lifecycle, scope, receive, send)
+
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await rest(scope, receive, send)
-        elif scope["path"] == GRAPHQL_PATH:
-            await graphql(scope, receive, send)
-        elif _is_open(scope, settings.inbound_path) or await _admits(doorkeeper, scope, send):
-            await rest(scope, receive, send)
+            return
+        path: str = scope["path"]
+        app: ASGIApp
+        if path == GRAPHQL_PATH:
+            app, surface = graphql, "graphql"
+        elif path in PAGES:
+            app, surface = health, "health"
+        elif path.startswith(ide.PATH + "/"):
+            app, surface = rest, "ide"
+        elif _is_operators(scope, settings.inbound_path):
+            app, surface = rest, "operators"
+        else:
+            app, surface = keyed, metrics.OTHER
+        await observer.observe(app, scope, receive, send, surface)
 
+    observer = Observer(lifecycle)
     return application
 
 
-def _is_open(scope: Scope, inbound_path: str) -> bool:
-    path: str = scope["path"]
-    if path in HEALTH_PATHS or path.startswith(ide.PATH + "/"):
-        return True
-    folder, _, interface = path.rpartition("/")
+def _count_caches(engine: Engine) -> None:
+    metrics.DOCUMENTS.set_function(lambda: engine.remembered_documents)
+    metrics.FRAGMENT_BYTES.set_function(lambda: FRAGMENTS.size_bytes)
+    metrics.FRAGMENT_USES.labels("hit").set_function(lambda: FRAGMENTS.hits)
+    metrics.FRAGMENT_USES.labels("miss").set_function(lambda: FRAGMENTS.misses)
+
+
+def _is_operators(scope: Scope, inbound_path: str) -> bool:
+    folder, _, interface = scope["path"].rpartition("/")
     return scope["method"] == "POST" and folder == inbound_path and bool(interface)
 
 

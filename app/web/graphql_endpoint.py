@@ -19,11 +19,12 @@ from app.errors import UnavailableError
 from app.model.partner import Scope as PartnerScope
 from app.services.bundle import Services
 from app.services.viewer import Viewer
-from app.web import ide
+from app.web import exchange, ide
 from app.web.admission import Admitted, Gate, OverQuotaError
 from app.web.auth import CHALLENGE, KEY_HEADERS, KEY_NEEDED, Doorkeeper
 from app.web.compression import COMPRESSED_FROM_BYTES, VARY, compress, encoding_for
 from app.web.documents import Documents, UnknownDocumentError
+from app.web.exchange import Exchange
 from app.web.graphql_request import UNPROCESSABLE, GraphQLRequest, RefusedError, read_json, read_query_string
 from app.web.http import (
     BODY_DEADLINE_S,
@@ -103,6 +104,8 @@ class GraphQLEndpoint:
         try:
             status, body, headers = await self._answer(scope, receive, media_type)
         except ClientGoneError:
+            if (observed := exchange.of(scope)) is not None:
+                observed.outcome = "GONE"
             return
         except RefusedError as refused:
             status, body, headers = self._status_of(refused, media_type), refused.body, refused.headers
@@ -116,6 +119,8 @@ class GraphQLEndpoint:
             status, body, headers = 503, {"errors": [unavailable_error(absent)]}, ()
         except Exception as unforeseen:  # noqa: BLE001 - the border: nothing of it may reach a client
             status, body, headers = 500, {"errors": [internal_error(unforeseen)]}, ()
+        if (observed := exchange.of(scope)) is not None:
+            observed.answers(body)
         if self._statuses == "2026" and status >= 400:
             media_type = GRAPHQL_JSON  # whoever knows only the other type believes no body but that of a 2xx
         await self._send(
@@ -167,6 +172,8 @@ class GraphQLEndpoint:
             raise RefusedError(400, PREFLIGHT_NEEDED)
         if viewer is None:
             raise RefusedError(401, KEY_NEEDED, ErrorCode.UNAUTHENTICATED, CHALLENGE)
+        if (observed := exchange.of(scope)) is not None:
+            observed.partner = viewer.partner.id
         if media_type is None:
             raise RefusedError(406, f"Accept: answers are {' or '.join(MEDIA_TYPES)}")
         began_to_read_at = loop.time()
@@ -177,7 +184,13 @@ class GraphQLEndpoint:
         )
         ends_at += loop.time() - began_to_read_at
         answer, admitted = await self._execute(
-            request, viewer, receive, ends_at, queries_only=method == "GET", traced=_wants_trace(scope, viewer)
+            request,
+            viewer,
+            receive,
+            ends_at,
+            exchange.of(scope),
+            queries_only=method == "GET",
+            traced=_wants_trace(scope, viewer),
         )
         if header(scope, COST_WANTED) is not None:
             told = answer.body.setdefault("extensions", {})
@@ -207,6 +220,7 @@ class GraphQLEndpoint:
         viewer: Viewer,
         receive: Receive,
         ends_at: float,
+        observed: Exchange | None,
         *,
         queries_only: bool,
         traced: bool,
@@ -221,6 +235,8 @@ class GraphQLEndpoint:
             return plan, admitted
         if request.extensions:
             self._documents.register(viewer.partner.id, request)
+        if observed is not None:
+            observed.executes(plan.operation(operation_name), text)
         if queries_only and plan.changes(operation_name):
             raise RefusedError(405, "a mutation needs POST", ErrorCode.BAD_USER_INPUT, (b"allow", b"POST"))
         context = Context(self._services, viewer)

@@ -9,6 +9,9 @@ from schema.errors import ErrorCode, error_body
 
 MAX_HEAD_BYTES = 64 * 1024
 
+FIRST_REQUEST_S = 1.0
+"""How long a new connection has for its first request once the server takes no more of them."""
+
 
 class _HeadTooLargeError(ChargegraphError):
     """The address and the headers together are larger than we read."""
@@ -23,6 +26,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _since_last_part = 0
+    _is_new = True  # it has not asked anything
 
     def data_received(self, data: bytes) -> None:
         """Parse; give up on what grows without becoming a header or a body."""
@@ -48,6 +52,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop counting what has not become a part yet."""
+        self._is_new = False
         self._since_last_part = 0
         super().on_headers_complete()
 
@@ -68,6 +73,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         head = "".join(f"{line}\r\n" for line in (*lines, ""))
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """End politely: what is being answered is finished, and who only just came may still ask."""
+        if self._is_new:
+            self._is_new = False
+            self.loop.call_later(FIRST_REQUEST_S, self.shutdown)
+        elif not self.transport.is_closing():
+            super().shutdown()
 
     def _count(self, size: int) -> None:
         self._since_last_part = 0

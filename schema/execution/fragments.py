@@ -62,6 +62,11 @@ class Fragments:
         self._bytes = 0
         self._pieces: dict[Hashable, _Piece] = {}
 
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes of memory the pieces take."""
+        return self._bytes
+
     def find(self, key: Hashable, value: Fragmented) -> orjson.Fragment | None:
         """Return the JSON that is kept for a value, if it still shows it."""
         piece = self._pieces.get(key)

@@ -170,6 +170,17 @@ async def test_a_stale_status_is_still_reported(board: LiveBoard) -> None:
     assert usable(board, T0) == []
 
 
+async def test_freshness_counts_every_evse_with_a_status(board: LiveBoard) -> None:
+    assert (board.freshness(T0).fresh, board.freshness(T0).stale) == (0, 0)
+    await board.record([status(EVSES[0], Availability.OFFLINE), status(EVSES[1], stale_after=T0 + 60)])
+    assert [(each.fresh, each.stale) for each in map(board.freshness, (T0, T0 + 60, T0 + 900))] == [
+        (2, 0),
+        (1, 1),
+        (0, 2),
+    ]
+    assert board.freshness(T0).changes == board.change_count
+
+
 async def test_a_held_evse_is_not_usable_until_its_hold_ends(board: LiveBoard) -> None:
     await board.record([status(evse_id) for evse_id in EVSES[:2]])
     board.set_hold(EVSES[0], T0 + 60)

@@ -44,6 +44,7 @@ class Shell:
             "CHARGEGRAPH_DATA_DIR": str(folder / "data"),
             "CHARGEGRAPH_PROFILES_DIR": str(folder / "profiles"),
             "CHARGEGRAPH_PORT": "0",
+            "CHARGEGRAPH_DRAIN_S": "0",
         }
 
     def say(self, locations: list[object]) -> None:

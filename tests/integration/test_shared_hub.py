@@ -48,6 +48,7 @@ class SharedHub:
             "CHARGEGRAPH_PROFILES_DIR": str(folder / "profiles"),
             "CHARGEGRAPH_FEEDS": "harbour",
             "CHARGEGRAPH_PORT": "0",
+            "CHARGEGRAPH_DRAIN_S": "0",
         }
 
     def run(self, *words: str, code: int = 0) -> str:
