@@ -100,14 +100,6 @@ class Probe(Shape):
     failure_threshold: int = 3
 
 
-class PreStop(Shape):
-    exec: Exec
-
-
-class Lifecycle(Shape):
-    pre_stop: PreStop
-
-
 class Resources(Shape):
     requests: dict[Literal["cpu", "memory"], str]
     limits: dict[Literal["memory"], str]
@@ -142,7 +134,6 @@ class Container(Shape):
     args: list[str] = []
     env: list[Variable] = []
     env_from: list[VariablesFrom] = []
-    lifecycle: Lifecycle | None = None
 
     def port(self, name: str | int) -> int | None:
         """Return the number of a port that is given by name or by number, None when there is no such port."""
@@ -193,6 +184,7 @@ class Pod(Shape):
 
 class TemplateMetadata(Shape):
     labels: Labels
+    annotations: dict[str, str] = {}
 
 
 class Template(Shape):

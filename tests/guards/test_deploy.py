@@ -21,6 +21,7 @@ import typer
 from app.cli import app
 from app.main import SHUTDOWN_S
 from app.settings import PREFIX, SETTINGS, read_settings
+from app.web.admin import METRICS_PATH
 from app.web.asgi import GRAPHQL_PATH
 from app.web.health import PAGES
 from indexers.profiles import load_profiles
@@ -375,11 +376,15 @@ def hub_port() -> int:
     return int(image_environment()["CHARGEGRAPH_PORT"])
 
 
+def admin_port() -> int:
+    return int(image_environment()["CHARGEGRAPH_ADMIN_PORT"])
+
+
 def test_everyone_knows_the_port_of_the_hub() -> None:
-    assert said("EXPOSE") == [str(hub_port())]
+    assert said("EXPOSE") == [f"{hub_port()} {admin_port()}"]
     assert f"127.0.0.1:{hub_port()}/livez" in said("HEALTHCHECK")[0]
     for name, workload in hub_workloads().items():
-        assert [port.container_port for port in container_of(workload).ports] == [hub_port()], name
+        assert [port.container_port for port in container_of(workload).ports] == [hub_port(), admin_port()], name
     assert [service.ports for service in hub_services().values() if service.ports] == [[f"127.0.0.1:8080:{hub_port()}"]]
 
 
@@ -422,19 +427,80 @@ def test_every_probe_asks_for_something_that_answers() -> None:
 def test_a_pod_is_asked_only_once_it_is_complete_and_not_ended_for_a_store_that_is_away(name: str) -> None:
     kinds = probes(container_of(hub_workloads()[name]))
     paths = {kind: probe.http_get.path for kind, probe in kinds.items() if probe.http_get}
-    assert paths == {"startup": "/readyz", "readiness": "/livez", "liveness": "/livez"}
-    assert kinds["startup"].timeout_seconds > CHECK_TIMEOUT_S
+    assert paths == {"startup": "/startupz", "readiness": "/livez", "liveness": "/livez"}
+    ports = {kind: probe.http_get.port for kind, probe in kinds.items() if probe.http_get}
+    assert ports == {"startup": "admin", "readiness": "http", "liveness": "http"}
 
 
 @pytest.mark.parametrize("name", _ROLES)
 def test_a_pod_may_finish_what_it_has_begun(name: str) -> None:
     pod = hub_workloads()[name].spec.template.spec
-    lifecycle = pod.containers[0].lifecycle
-    assert lifecycle is not None
-    program, pause = lifecycle.pre_stop.exec.command
-    assert program == "sleep"
-    assert pod.termination_grace_period_seconds >= int(pause) + SHUTDOWN_S + 5
-    assert seconds(compose().services[name].stop_grace_period or "0s") >= SHUTDOWN_S + 5
+    drain_s = int(environments()[f"kubernetes {name}"].get("CHARGEGRAPH_DRAIN_S", defaults()["CHARGEGRAPH_DRAIN_S"]))
+    assert drain_s > 0, "proxies take a moment to know that a pod is going"
+    assert pod.termination_grace_period_seconds >= drain_s + SHUTDOWN_S + 5
+    drain_s = int(environments()[f"compose {name}"].get("CHARGEGRAPH_DRAIN_S", defaults()["CHARGEGRAPH_DRAIN_S"]))
+    assert seconds(compose().services[name].stop_grace_period or "0s") >= drain_s + SHUTDOWN_S + 5
+
+
+def defaults() -> dict[str, str]:
+    return {setting.name: setting.default for setting in SETTINGS}
+
+
+# ------------------------------------------------------------------------------------------------------ observability
+
+
+def described_metrics() -> set[str]:
+    """The names of all series that the program tells, and of what it tells of itself as a process."""
+    from prometheus_client import REGISTRY
+
+    import app.telemetry.metrics  # noqa: F401 - registers them
+
+    series = {"_bucket", "_count", "_sum", "_total", "_info", ""}
+    return {family.name + suffix for family in REGISTRY.collect() for suffix in series}
+
+
+@pytest.mark.parametrize("name", ["rules.yaml", "dashboard.json"])
+def test_every_metric_that_is_asked_for_exists(name: str) -> None:
+    text = (_DEPLOY / "observability" / name).read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:chargegraph|process)_[a-z_]+", text))
+    assert len(named) > 5
+    assert named <= described_metrics()
+
+
+def test_every_metric_has_a_use_on_the_dashboard_or_says_what_it_is() -> None:
+    from app.telemetry import metrics
+
+    ours = [each for each in vars(metrics).values() if hasattr(each, "_documentation")]
+    assert len(ours) > 20
+    for each in ours:
+        assert each._documentation.endswith("."), each._name
+        assert each._name.startswith("chargegraph_")
+
+
+def test_labels_that_are_asked_for_exist() -> None:
+    from app.telemetry import metrics
+
+    labels = {each._name: set(each._labelnames) for each in vars(metrics).values() if hasattr(each, "_labelnames")}
+    ours = {"instance", "le", "job"} | {label for names in labels.values() for label in names}
+    for name in ("rules.yaml", "dashboard.json"):
+        text = (_DEPLOY / "observability" / name).read_text(encoding="utf-8")
+        asked = {label for group in re.findall(r"\bby \(([^)]*)\)", text) for label in group.split(", ")}
+        asked |= set(re.findall(r"\$labels\.(\w+)", text))
+        assert asked <= ours, name
+
+
+def test_prometheus_finds_the_admin_port_of_every_process() -> None:
+    for name, workload in hub_workloads().items():
+        told = workload.spec.template.metadata.annotations
+        assert told == {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": str(admin_port()),
+            "prometheus.io/path": METRICS_PATH,
+        }, name
+    job = msgspec.yaml.decode((_DEPLOY / "observability" / "scrape.yaml").read_bytes())
+    (scrape,) = job["scrape_configs"]
+    assert scrape["kubernetes_sd_configs"][0]["namespaces"]["names"] == [kustomization().namespace]
+    assert all((_DEPLOY / "observability" / file).is_file() for file in job["rule_files"])
 
 
 def kubernetes_ports() -> dict[str, set[int]]:
@@ -679,8 +745,9 @@ def test_the_network_lets_through_what_the_hub_needs() -> None:
     assert ways == {(*way, side) for way in needed for side in ("in", "out")}
     for _, target, port in needed:
         assert port in {each.container_port for each in container_of(workloads()[target]).ports}
-    (from_outside,) = policies["hub"].ingress
-    assert [port.port for port in from_outside.ports] == [hub_port()]
+    assert [[port.port for port in each.ports] for each in policies["hub"].ingress] == [[hub_port()], [admin_port()]]
+    for service in every(Service):
+        assert admin_port() not in {port.port for port in service.spec.ports}, "it has no keys"
 
 
 # ----------------------------------------------------------------------------------------------------------- the page
