@@ -157,7 +157,7 @@ class Booking:
 def _counted(change: str, outcome: Outcome) -> Outcome:
     """Return an outcome that metrics know of."""
     told = outcome.refusals[0].code.value if outcome.refusals else "REPLAYED" if outcome.replayed else "DONE"
-    metrics.RESERVATIONS.labels(change, told).inc()
+    metrics.RESERVATIONS.add(change, told)
     return outcome
 
 

@@ -1,16 +1,24 @@
 """What a process counts for Prometheus: every metric in one place, and no label that callers could multiply.
 
+What each request and each search adds to is counted by ``Counts`` and ``Timings``: prometheus-client's own counters are
+for any thread, and take five times as long.
+
 Labels are names in our program or configured ones: feeds, partners. Operations' names come from partners, and are told
 up to a number (``OperationNames``). What costs more than a counter is read when somebody looks (``app.web.admin``).
 """
 
-from functools import cache
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from time import perf_counter
 from types import TracebackType
 from typing import Final
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from app.telemetry import tracing
 
@@ -26,44 +34,110 @@ _REQUEST_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 _ENGINE_S: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 _LAG_S: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
+
+class Counts(Collector):
+    """A counter that one thread adds to."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labelnames = tuple(labels)
+        self._counts: dict[tuple[str, ...], int] = {}
+        REGISTRY.register(self)
+
+    def add(self, *labels: str) -> None:
+        """Count one more."""
+        self._counts[labels] = self._counts.get(labels, 0) + 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the counts for the exposition."""
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labelnames)
+        for labels, count in list(self._counts.items()):
+            family.add_metric(labels, count)
+        yield family
+
+
+class Timing:
+    """How often something took how long."""
+
+    __slots__ = ("_bounds", "counts", "sum_s")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """How many fell between two bounds, and beyond the last."""
+        self.sum_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one more."""
+        self.counts[bisect_left(self._bounds, seconds)] += 1
+        self.sum_s += seconds
+
+
+class Timings(Collector):
+    """A histogram that one thread adds to."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labelnames = tuple(labels)
+        self._bounds = bounds
+        self._timings: dict[tuple[str, ...], Timing] = {}
+        REGISTRY.register(self)
+
+    def of(self, *labels: str) -> Timing:
+        """Return what counts for these labels, to be added to."""
+        timing = self._timings.get(labels)
+        if timing is None:
+            timing = self._timings[labels] = Timing(self._bounds)
+        return timing
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the histogram for the exposition."""
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labelnames)
+        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        for labels, timing in list(self._timings.items()):
+            sums = list(accumulate(timing.counts))
+            family.add_metric(labels, list(zip(bounds, sums, strict=True)), timing.sum_s)
+        yield family
+
+
 BUILD: Final = Info("chargegraph_build", "Which program this is.")
 
 # ------------------------------------------------------------------------------------------------------- requests
 
-HTTP_RESPONSES: Final = Counter(
+HTTP_RESPONSES: Final = Counts(
     "chargegraph_http_responses",
     "Requests that ended, by what they were for and their status; 0: the client was gone before.",
     ["surface", "status"],
 )
-REQUESTS: Final = Counter(
+REQUESTS: Final = Counts(
     "chargegraph_graphql_requests",
     "GraphQL requests by operation, and OK or the code of the first error.",
     ["operation", "type", "outcome"],
 )
-REQUEST_S: Final = Histogram(
+REQUEST_S: Final = Timings(
     "chargegraph_graphql_request_duration_seconds",
     "From the request's head to the end of its answer.",
     ["operation"],
-    buckets=_REQUEST_S,
+    _REQUEST_S,
 )
-PARTNER_REQUESTS: Final = Counter("chargegraph_partner_requests", "GraphQL requests by partner.", ["partner"])
+PARTNER_REQUESTS: Final = Counts("chargegraph_partner_requests", "GraphQL requests by partner.", ["partner"])
 IN_FLIGHT: Final = Gauge("chargegraph_http_requests_in_flight", "Requests that are being answered.")
 
 # ------------------------------------------------------------------------------------------------------ what they do
 
-SEARCH_S: Final = Histogram(
-    "chargegraph_search_duration_seconds", "Searches for stations by kind.", ["kind"], buckets=_REQUEST_S
-)
-RESERVATIONS: Final = Counter(
+SEARCH_S: Final = Timings("chargegraph_search_duration_seconds", "Searches for stations by kind.", ["kind"], _REQUEST_S)
+RESERVATIONS: Final = Counts(
     "chargegraph_reservation_changes",
     "Wishes to reserve, extend or cancel: DONE, REPLAYED, or why not.",
     ["change", "outcome"],
 )
-ENGINE_S: Final = Histogram(
+ENGINE_S: Final = Timings(
     "chargegraph_engine_call_duration_seconds",
     "Calls of Elasticsearch and Redis, and of operators' platforms, by what was asked for.",
     ["engine", "call"],
-    buckets=_ENGINE_S,
+    _ENGINE_S,
 )
 ENGINE_FAILURES: Final = Counter(
     "chargegraph_engine_call_failures",
@@ -157,10 +231,10 @@ class OperationNames:
 class _Timed:
     """A block that is timed and traced. What it is called is known beforehand: searches are short."""
 
-    __slots__ = ("_began_s", "_failures", "_histogram", "_span")
+    __slots__ = ("_began_s", "_failures", "_span", "_timing")
 
-    def __init__(self, histogram: Histogram, span: tracing.Span, failures: tuple[str, str] | None = None) -> None:
-        self._histogram = histogram
+    def __init__(self, timing: Timing, span: tracing.Span, failures: tuple[str, str] | None = None) -> None:
+        self._timing = timing
         self._span = span
         self._failures = failures
         self._began_s = 0.0
@@ -172,28 +246,18 @@ class _Timed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._histogram.observe(perf_counter() - self._began_s)
+        self._timing.add(perf_counter() - self._began_s)
         if kind is not None and self._failures is not None:
             ENGINE_FAILURES.labels(*self._failures, kind.__name__).inc()
         self._span.__exit__(kind, error, traceback)
 
 
-@cache  # both are names in our program
-def _engine_histogram(engine: str, call: str) -> Histogram:
-    return ENGINE_S.labels(engine, call)
-
-
-@cache
-def _search_histogram(kind: str) -> Histogram:
-    return SEARCH_S.labels(kind)
-
-
 def engine_call(engine: str, call: str, **attributes: str | int) -> _Timed:
     """Count and trace a call of a server, for a ``with`` block: how long it took, and what it failed with."""
     span = tracing.span(f"{engine} {call}", tracing.CLIENT, **attributes)
-    return _Timed(_engine_histogram(engine, call), span, (engine, call))
+    return _Timed(ENGINE_S.of(engine, call), span, (engine, call))
 
 
 def search(kind: str) -> _Timed:
     """Count and trace a search, for a ``with`` block."""
-    return _Timed(_search_histogram(kind), tracing.span(f"search {kind}"))
+    return _Timed(SEARCH_S.of(kind), tracing.span(f"search {kind}"))

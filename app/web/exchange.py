@@ -4,6 +4,7 @@ import logging
 import re
 import secrets
 from hashlib import sha256
+from itertools import count
 from time import perf_counter
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ _ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _NO_TRACE: Final = b"0" * 32
 _UNKNOWN: Final = "-"  # no operation's name
+_OF_THIS_PROCESS: Final = secrets.token_hex(8)
+_numbers: Final = count(1)
 _CLOSE: Final = (b"connection", b"close")
 
 access = logging.getLogger("chargegraph.access")
@@ -70,7 +73,7 @@ class Exchange:
             headers = [*message.get("headers", ()), (b"x-request-id", self.id.encode("ascii"))]
             if self._lifecycle.draining.is_set():
                 headers.append(_CLOSE)
-            message = {**message, "headers": headers}
+            message["headers"] = headers
         else:
             self.bytes_sent += len(message.get("body", b""))
         await self._send(message)
@@ -95,9 +98,9 @@ class Observer:
         """Take the life of the process, which ends connections politely."""
         self._lifecycle = lifecycle
         self._names = metrics.OperationNames()
-        self._children: dict[tuple[str, str, str], tuple[Any, Any]] = {}
-        self._responses: dict[tuple[str, int], Any] = {}
-        self._by_partner: dict[str, Any] = {}
+        self._partners: set[str] = set()
+        self._in_flight = 0
+        metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
 
     async def observe(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, surface: str) -> None:
         """Let an application answer a request, and tell of it."""
@@ -105,7 +108,7 @@ class Observer:
         exchange = Exchange(scope, send, surface, self._lifecycle)
         scope[SCOPE_KEY] = exchange
         token = logs.request_id.set(exchange.id)
-        metrics.IN_FLIGHT.inc()
+        self._in_flight += 1
         span = _span(scope, exchange) if tracing.is_on() else None
         try:
             if span is None:
@@ -115,54 +118,30 @@ class Observer:
                     await app(scope, receive, exchange.send)
                     _describe(span, exchange)
         finally:
-            metrics.IN_FLIGHT.dec()
+            self._in_flight -= 1
             self._end(scope, exchange, perf_counter() - began_s)
             logs.request_id.reset(token)
 
     def _end(self, scope: Scope, exchange: Exchange, took_s: float) -> None:
-        key = exchange.surface, exchange.status
-        counter = self._responses.get(key)
-        if counter is None:
-            counter = self._responses[key] = metrics.HTTP_RESPONSES.labels(exchange.surface, str(exchange.status))
-        counter.inc()
-        if exchange.partner:
-            self._count_operation(exchange, took_s)
-        elif exchange.surface == "graphql":
-            metrics.REQUESTS.labels(_UNKNOWN, _UNKNOWN, exchange.outcome).inc()
+        metrics.HTTP_RESPONSES.add(exchange.surface, str(exchange.status))
+        if exchange.surface == "graphql":
+            self._count(exchange, took_s)
         if access.isEnabledFor(logging.INFO):
-            fields = {
-                "surface": exchange.surface,
-                "method": scope["method"],
-                "status": exchange.status,
-                "duration_ms": round(took_s * 1_000, 3),
-                "bytes": exchange.bytes_sent,
-            }
-            if exchange.surface == "graphql":
-                fields |= {
-                    "operation": exchange.operation[: metrics.MAX_NAME_CHARACTERS],
-                    "type": exchange.type,
-                    "outcome": exchange.outcome,
-                    "partner": exchange.partner,
-                }
-            access.info("request", extra={"fields": fields})
+            access.info("request", extra={"fields": _fields(scope, exchange, took_s)})
 
-    def _count_operation(self, exchange: Exchange, took_s: float) -> None:
+    def _count(self, exchange: Exchange, took_s: float) -> None:
         partner = exchange.partner
         name = self._names.told(exchange.operation, partner) if exchange.operation else _UNKNOWN
-        key = name, exchange.type or _UNKNOWN, exchange.outcome
-        children = self._children.get(key)
-        if children is None:
-            children = self._children[key] = metrics.REQUESTS.labels(*key), metrics.REQUEST_S.labels(name)
-        counter, histogram = children
-        counter.inc()
-        histogram.observe(took_s)
-        by_partner = self._by_partner.get(partner)
-        if by_partner is None:
-            told = partner if len(self._by_partner) < metrics.MAX_PARTNERS else metrics.OTHER
-            by_partner = metrics.PARTNER_REQUESTS.labels(told)
-            if told != metrics.OTHER:
-                self._by_partner[partner] = by_partner
-        by_partner.inc()
+        metrics.REQUESTS.add(name, exchange.type or _UNKNOWN, exchange.outcome)
+        if not partner:
+            return
+        metrics.REQUEST_S.of(name).add(took_s)
+        if partner not in self._partners:
+            if len(self._partners) >= metrics.MAX_PARTNERS:
+                partner = metrics.OTHER
+            else:
+                self._partners.add(partner)
+        metrics.PARTNER_REQUESTS.add(partner)
 
 
 def of(scope: Scope) -> Exchange | None:
@@ -179,7 +158,7 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
             traceparent = _TRACEPARENT.fullmatch(value)
     if traceparent is not None and traceparent[1] != _NO_TRACE:
         return traceparent[1].decode("ascii")
-    return secrets.token_hex(16)
+    return f"{_OF_THIS_PROCESS}{next(_numbers):016x}"
 
 
 def _span(scope: Scope, exchange: Exchange) -> tracing.Span:
@@ -190,6 +169,25 @@ def _span(scope: Scope, exchange: Exchange) -> tracing.Span:
     }
     attributes = {"http.request.method": scope["method"], "chargegraph.request_id": exchange.id}
     return tracing.request_span(exchange.surface, headers, **attributes)
+
+
+def _fields(scope: Scope, exchange: Exchange, took_s: float) -> dict[str, str | float]:
+    """Return what the log says of a request."""
+    fields: dict[str, str | float] = {
+        "surface": exchange.surface,
+        "method": scope["method"],
+        "status": exchange.status,
+        "duration_ms": round(took_s * 1_000, 3),
+        "bytes": exchange.bytes_sent,
+    }
+    if exchange.surface == "graphql":
+        fields |= {
+            "operation": exchange.operation[: metrics.MAX_NAME_CHARACTERS],
+            "type": exchange.type,
+            "outcome": exchange.outcome,
+            "partner": exchange.partner,
+        }
+    return fields
 
 
 def _describe(span: tracing.Span, exchange: Exchange) -> None:
