@@ -66,17 +66,17 @@ async def serve(settings: Settings, environment: Mapping[str, str], started: Sta
     What keeps stations and statuses in this process keeps the feeds fresh here; where all of it is shared, only a
     process that is told to (``feeds``) does, and of several one runs each feed.
     """
-    listener = listen(settings.host, settings.port)
-    async with _observed(settings, environment) as (lifecycle, admin), open_hub(settings, environment) as hub:
-        server = _Server(_server_config(build(hub, lifecycle)), lambda: started(hub, _url_of(listener)))
-        if feeds or not settings.is_shared:
-            hub.runner.start()
-        _open_for_business(hub, lifecycle, admin)
-        try:
-            with _drained_first(lifecycle, settings.drain_s, server.end):
-                await server.serve(sockets=[listener])
-        finally:
-            await hub.runner.stop()
+    with listen(settings.host, settings.port) as listener:
+        async with _observed(settings, environment) as (lifecycle, admin), open_hub(settings, environment) as hub:
+            server = _Server(_server_config(build(hub, lifecycle)), lambda: started(hub, _url_of(listener)))
+            if feeds or not settings.is_shared:
+                hub.runner.start()
+            _open_for_business(hub, lifecycle, admin)
+            try:
+                with _drained_first(lifecycle, settings.drain_s, server.end):
+                    await server.serve(sockets=[listener])
+            finally:
+                await hub.runner.stop()
 
 
 def serve_in_workers(settings: Settings, workers: int, told: Callable[[str], None]) -> None:

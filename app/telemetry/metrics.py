@@ -81,7 +81,8 @@ class Timings(Collector):
         self._name = name
         self._documentation = documentation
         self._labelnames = tuple(labels)
-        self._bounds = bounds
+        self.bounds = tuple(bounds)
+        """Upper bounds of the buckets, without the last, which has none."""
         self._timings: dict[tuple[str, ...], Timing] = {}
         REGISTRY.register(self)
 
@@ -89,13 +90,13 @@ class Timings(Collector):
         """Return what counts for these labels, to be added to."""
         timing = self._timings.get(labels)
         if timing is None:
-            timing = self._timings[labels] = Timing(self._bounds)
+            timing = self._timings[labels] = Timing(self.bounds)
         return timing
 
     def collect(self) -> Iterator[Metric]:
         """Return the histogram for the exposition."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labelnames)
-        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        bounds = [*map(floatToGoString, self.bounds), "+Inf"]
         for labels, timing in list(self._timings.items()):
             sums = list(accumulate(timing.counts))
             family.add_metric(labels, list(zip(bounds, sums, strict=True)), timing.sum_s)

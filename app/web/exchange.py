@@ -135,7 +135,8 @@ class Observer:
         metrics.REQUESTS.add(name, exchange.type or _UNKNOWN, exchange.outcome)
         if not partner:
             return
-        metrics.REQUEST_S.of(name).add(took_s)
+        if exchange.type != "subscription":  # how long somebody listens is no matter of speed
+            metrics.REQUEST_S.of(name).add(took_s)
         if partner not in self._partners:
             if len(self._partners) >= metrics.MAX_PARTNERS:
                 partner = metrics.OTHER

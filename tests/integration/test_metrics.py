@@ -1,11 +1,16 @@
 """Metrics: what was asked is counted by names that callers cannot multiply, and what is stored is read on demand."""
 
 from collections.abc import AsyncIterator
+from itertools import accumulate
+from math import inf
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.errors import UnavailableError
@@ -128,6 +133,27 @@ async def test_a_store_that_is_away_is_told_and_takes_nothing_else_with_it() -> 
     assert "process_resident_memory_bytes" in text
     assert opened.headers["content-type"].startswith("application/openmetrics-text")
     assert opened.text.endswith("# EOF\n")
+
+
+@given(st.lists(st.floats(0, 20), max_size=50))
+def test_timings_count_as_prometheus_histograms_do(taken: list[float]) -> None:
+    oracle = Histogram("oracle", "Theirs.", registry=CollectorRegistry(), buckets=metrics.SEARCH_S.bounds)
+    ours = metrics.SEARCH_S.of("as theirs")
+    before = [*ours.counts], ours.sum_s
+    for seconds in taken:
+        ours.add(seconds)
+        oracle.observe(seconds)
+    (family,) = oracle.collect()
+    theirs = [sample.value for sample in family.samples if sample.name == "oracle_bucket"]
+    grown = [now - then for now, then in zip(ours.counts, before[0], strict=True)]
+    assert list(accumulate(grown)) == theirs
+    assert ours.sum_s - before[1] == pytest.approx(sum(taken))
+    told = [sample for family in metrics.SEARCH_S.collect() for sample in family.samples]
+    mine = [sample for sample in told if sample.labels["kind"] == "as theirs"]
+    buckets = {float(sample.labels["le"]): sample.value for sample in mine if sample.name.endswith("_bucket")}
+    assert list(buckets) == [*metrics.SEARCH_S.bounds, inf]
+    assert list(buckets.values()) == list(accumulate(ours.counts))
+    assert [sample.value for sample in mine if sample.name.endswith("_count")] == [sum(ours.counts)]
 
 
 def test_names_of_operations_are_bounded_in_all_and_for_each_partner() -> None:

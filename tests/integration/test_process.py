@@ -3,20 +3,26 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import httpx
+import msgspec
 import pytest
 
+from app.errors import SettingsError
+from app.main import serve
+from app.settings import Settings, read_settings
+from app.wiring import Hub, open_hub
 from tests.builders import PARTY
 from tests.integration.api import PROFILES, SECRET, VECTOR
 from tests.servers.process import free_port
@@ -193,6 +199,59 @@ async def test_no_request_is_lost_when_workers_are_told_to_end_and_each_tells_it
         assert all('chargegraph_store_up{store="index"} 1.0' in page for page in pages)
         assert len(ids) == 2
         await drain_under_load(served, key)
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Leave the log of the test run as it was."""
+    root = logging.getLogger()
+    before = [*root.handlers]
+    yield
+    root.handlers[:] = before
+    logging.captureWarnings(capture=False)
+
+
+@pytest.mark.usefixtures("own_logging")
+async def test_the_admin_port_tells_the_truth_while_a_start_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, started = asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def slowly(settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[Hub]:
+        await loaded.wait()
+        async with open_hub(settings, environment) as hub:
+            yield hub
+
+    async def note(_hub: Hub, _url: str) -> None:
+        started.set()
+
+    monkeypatch.setattr("app.main.open_hub", slowly)
+    port, admin_port = free_port(), free_port()
+    main, admin = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}"
+    settings = read_settings(
+        {
+            "CHARGEGRAPH_DATA_DIR": str(tmp_path / "data"),
+            "CHARGEGRAPH_PORT": str(port),
+            "CHARGEGRAPH_ADMIN_PORT": str(admin_port),
+            "CHARGEGRAPH_DRAIN_S": "0",
+        }
+    )
+    serving = asyncio.create_task(serve(settings, {}, note))
+    try:
+        await until(f"{admin}/startupz", 503)
+        assert [await status_of(admin + path) for path in ("/livez", "/readyz", "/metrics")] == [200, 503, 200]
+        assert await status_of(f"{main}/livez") == 0
+        with pytest.raises(SettingsError, match="CHARGEGRAPH_ADMIN_PORT"):
+            await serve(msgspec.structs.replace(settings, port=0, data_dir=tmp_path / "other"), {}, note)
+        loaded.set()
+        await asyncio.wait_for(started.wait(), START_S)
+        for url in (main, admin):
+            assert [await status_of(url + path) for path in ("/startupz", "/livez", "/readyz")] == [200, 200, 200]
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, END_S)
+    assert [await status_of(f"{url}/livez") for url in (main, admin)] == [0, 0]
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -40,6 +40,14 @@ def test_values_are_read(tmp_path):
         ("CHARGEGRAPH_PROFILES_DIR", "no-such-folder"),
         ("CHARGEGRAPH_INBOUND_PATH", "evcs"),
         ("CHARGEGRAPH_MAX_BODY_BYTES", "1"),
+        ("CHARGEGRAPH_ADMIN_PORT", "none"),
+        ("CHARGEGRAPH_DRAIN_S", "0.5"),
+        ("CHARGEGRAPH_LOG_FORMAT", "xml"),
+        ("CHARGEGRAPH_TRACES_URL", "collector:4318"),
+        ("CHARGEGRAPH_TRACES_URL", "http://one,http://two"),
+        ("CHARGEGRAPH_TRACES_RATIO", "1.1"),
+        ("CHARGEGRAPH_TRACES_RATIO", "nan"),
+        ("CHARGEGRAPH_TRACES_RATIO", "-0"),
     ],
 )
 def test_a_wrong_value_is_named(name, value):
