@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import msgspec
 import pytest
@@ -59,6 +60,25 @@ async def test_those_that_ask_together_go_in_few_parts_and_who_comes_later_waits
     assert [request for part in way.came for request in part] == named(*range(100))
     assert all(len(part) <= 16 for part in way.came)
     assert len(way.came) < 20
+
+
+async def test_each_part_goes_in_the_name_of_the_first_that_asked_for_it() -> None:
+    whose: ContextVar[bytes] = ContextVar("whose")
+    told: list[tuple[bytes, bytes]] = []
+
+    async def send(requests: Sequence[bytes]) -> Sequence[Told]:
+        told.append((requests[0], whose.get()))
+        await asyncio.sleep(0)
+        return [msgspec.Raw(request) for request in requests]
+
+    async def ask(request: bytes) -> None:
+        whose.set(request)
+        await sharing.ask(request)
+
+    sharing = Sharing(send)
+    await asyncio.gather(*[ask(request) for request in named(*range(100))])
+    assert len(told) > 4
+    assert all(first == name for first, name in told)
 
 
 async def test_what_hangs_holds_up_nobody_for_long(way: Way) -> None:
