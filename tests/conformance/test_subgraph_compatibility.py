@@ -9,6 +9,7 @@ import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.model.partner import Scope as PartnerScope
+from app.services.agreements import Agreements
 from app.web.auth import Doorkeeper
 from app.web.graphql_endpoint import GraphQLEndpoint
 from schema.engine import Engine
@@ -25,7 +26,7 @@ TESTS = 23
 def endpoint(api: Api) -> ASGIApp:
     """The hub's own endpoint over the suite's schema, for the partners of the hub."""
     hub = api.hub
-    doorkeeper = Doorkeeper(hub.partners, hub.services.feeds)
+    doorkeeper = Doorkeeper(hub.partners, Agreements(hub.partners, hub.services.feeds, hub.services.clock))
     return GraphQLEndpoint(
         hub.services, doorkeeper, Engine(products._schema), max_body_bytes=hub.settings.max_body_bytes, ide_page=False
     )

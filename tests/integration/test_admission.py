@@ -10,6 +10,7 @@ from app.quotas.embedded import EmbeddedQuotas
 from app.services.metering import Metering
 from app.settings import read_settings
 from app.web.asgi import build_app
+from app.web.lifecycle import Lifecycle
 from schema.cost import INTROSPECTION_COST, MAX_COST
 from tests.integration.api import RESERVE, furnish, open_api
 
@@ -221,7 +222,7 @@ async def test_while_nobody_knows_what_is_left_reading_goes_on_and_changing_does
     hub = api.hub
     metering = Metering(SilentQuotas(lambda: 0.0), hub.services.metering._windows)
     services = msgspec.structs.replace(hub.services, metering=metering)
-    app = build_app(hub.settings, services, hub.partners, {}, hub.runner.take_push, dict)
+    app = build_app(hub.settings, services, hub.partners, {}, hub.runner.take_push, Lifecycle())
     api.client._transport.app = app
     assert (await api.data(PAGE, {"first": 1}))["stationsInArea"]["edges"]
     wish = {"evseId": "live:395815801:000001-1", "holdS": 60, "idempotencyKey": "k"}
