@@ -20,7 +20,7 @@ from app.telemetry import metrics, tracing
 from app.web.admin import AdminApp, watch_loop
 from app.web.asgi import build_app
 from app.web.lifecycle import Checks, Lifecycle
-from app.web.protocol import BoundedHttpProtocol
+from app.web.protocol import BoundedHttpProtocol, BoundedSocketProtocol
 from app.wiring import Hub, list_secrets, open_hub
 
 Started = Callable[[Hub, str], Awaitable[None]]
@@ -68,7 +68,8 @@ async def serve(settings: Settings, environment: Mapping[str, str], started: Sta
     """
     with listen(settings.host, settings.port) as listener:
         async with _observed(settings, environment) as (lifecycle, admin), open_hub(settings, environment) as hub:
-            server = _Server(_server_config(build(hub, lifecycle)), lambda: started(hub, _url_of(listener)))
+            config = server_config(build(hub, lifecycle), settings)
+            server = _Server(config, lambda: started(hub, _url_of(listener)))
             if feeds or not settings.is_shared:
                 hub.runner.start()
             _open_for_business(hub, lifecycle, admin)
@@ -93,7 +94,8 @@ def serve_in_workers(settings: Settings, workers: int, told: Callable[[str], Non
     listener = listen(settings.host, settings.port)
     logs.configure(settings.log_format, list_secrets(settings, os.environ), access=settings.access_log)
     told(_url_of(listener))
-    _Workers(_server_config("app.main:Worker", lifespan="on", workers=workers), sockets=[listener]).run()
+    config = server_config("app.main:Worker", settings, lifespan="on", workers=workers)
+    _Workers(config, sockets=[listener]).run()
 
 
 class Worker:
@@ -157,7 +159,7 @@ async def _observed(
     tasks = []
     server = None
     if listener is not None:
-        server = _AdminServer(_server_config(admin))
+        server = _AdminServer(server_config(admin, settings))
         tasks = [asyncio.create_task(server.serve(sockets=[listener])), asyncio.create_task(watch_loop())]
         logger.info("metrics and health are on %s", _url_of(listener))
     try:
@@ -172,6 +174,7 @@ async def _observed(
 
 def _open_for_business(hub: Hub, lifecycle: Lifecycle, admin: AdminApp) -> None:
     lifecycle.start(lambda: readiness(hub))
+    lifecycle.at_draining(hub.services.watching.end)
     admin.tell_of(hub.services.feed_health)
 
 
@@ -235,14 +238,18 @@ def _as_before() -> Callable[[], None]:
     return lambda: handler(signal.SIGTERM, None)
 
 
-def _server_config(
-    app: ASGIApp | str, *, lifespan: Literal["on", "off"] = "off", workers: int | None = None
+def server_config(
+    app: ASGIApp | str, settings: Settings, *, lifespan: Literal["on", "off"] = "off", workers: int | None = None
 ) -> uvicorn.Config:
+    """Return how uvicorn serves the application, or the one that is made by what has this name."""
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
         workers=workers,
         http=BoundedHttpProtocol,
+        ws=BoundedSocketProtocol,
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,  # it would cost a window of memory for each socket, and more CPU than the answers
         log_config=None,
         log_level="warning",
         access_log=False,

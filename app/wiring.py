@@ -33,6 +33,7 @@ from app.services.bundle import Services
 from app.services.feed_health import FeedHealth
 from app.services.metering import Metering
 from app.services.station_search import StationSearch
+from app.services.watching import Watching
 from app.settings import Settings
 from indexers.base import Feed, FeedContext, InboundFeed, factories
 from indexers.pipeline import Ports
@@ -89,6 +90,7 @@ async def open_hub(
         quotas = _quotas(settings)
         feeds = make_feeds(settings, environment, ledger, clock)
         stores = (board, index, reservations, ledger, partners, quotas)
+        watching = None
         try:
             for store in stores:
                 await store.open()
@@ -97,6 +99,7 @@ async def open_hub(
             booking = Booking(reservations, board, search)
             await booking.load()
             ports = Ports(index, board, ledger, clock)
+            watching = Watching(search, board, clock)
             yield Hub(
                 settings=settings,
                 ports=ports,
@@ -109,11 +112,14 @@ async def open_hub(
                     metering=_metering(settings, quotas),
                     feeds=infos,
                     clock=clock,
+                    watching=watching,
                 ),
                 feeds=feeds,
                 runner=Runner(feeds, ports),
             )
         finally:
+            if watching is not None:
+                await watching.close()
             for feed in feeds:
                 await feed.close()
             for store in reversed(stores):

@@ -1,8 +1,9 @@
 """What a request brings to its resolvers: who asks, what may be done, and what was looked up already."""
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import strawberry
 from strawberry.dataloader import DataLoader
@@ -89,6 +90,49 @@ class Context:
 
     async def _load_stations(self, station_ids: Sequence[str]) -> list[Sighting | None]:
         return await self.services.search.find_stations(self.viewer, station_ids)
+
+
+class Told(Protocol):
+    """Something that a subscriber is told."""
+
+    @property
+    def payloads(self) -> dict[Hashable, bytes]:
+        """What it was written as, by what was asked of it; the same for all who are told the same object."""
+        ...
+
+
+Told_ = TypeVar("Told_", bound=Told)
+Shown_ = TypeVar("Shown_")
+
+
+class Source(AsyncIterator[Shown_], Generic[Told_, Shown_]):
+    """Where the events of a subscription come from. Nothing is taken before somebody is ready to write it."""
+
+    def __init__(self, context: Context) -> None:
+        """Take the context that the subscription began in."""
+        self._context = context
+
+    @abstractmethod
+    async def ready(self) -> bool:
+        """Return once there is something to take: True; False when nothing will come any more."""
+
+    @abstractmethod
+    def take(self) -> Told_:
+        """Return what is to be told now; to be called when ``ready`` said so."""
+
+    @abstractmethod
+    async def show(self, told: Told_, context: Context) -> Shown_:
+        """Return the root value that shows it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Follow no longer."""
+
+    async def __anext__(self) -> Shown_:
+        """Return the next root value, as graphql-core's own executor asks for it."""
+        if not await self.ready():
+            raise StopAsyncIteration
+        return await self.show(self.take(), self._context)
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -1,11 +1,12 @@
 """From a document to an answer: parse, limit, validate (each document once), then execute."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from inspect import isawaitable
 from typing import Any, Final
 
 import msgspec
+import orjson
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -20,10 +21,10 @@ from graphql import (
     validate,
 )
 
-from schema.context import Context
+from schema.context import Context, Source
 from schema.cost import MAX_COST, Costs, CostTable, TooCostlyError, asks_for_the_schema
 from schema.errors import MAX_ERRORS, ErrorCode, discreet_error, error_body, field_error, request_error
-from schema.execution import CompiledExecutor, Fragments, Operations, Plans
+from schema.execution import CompiledExecutor, Fragments, Operations, Plans, Subscription, begin
 from schema.limits import check_limits
 from schema.root import schema as strawberry_schema
 from schema.trace import Trace
@@ -59,8 +60,51 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
     def changes(self, operation_name: str | None) -> bool:
         """Tell whether the operation that the request selects is a mutation."""
+        return self._kind(operation_name) is OperationType.MUTATION
+
+    def subscribes(self, operation_name: str | None) -> bool:
+        """Tell whether the operation that the request selects is a subscription."""
+        return self._kind(operation_name) is OperationType.SUBSCRIPTION
+
+    def _kind(self, operation_name: str | None) -> OperationType | None:
         chosen = self.operation(operation_name)
-        return chosen is not None and chosen.operation is OperationType.MUTATION
+        return None if chosen is None else chosen.operation
+
+
+class Stream:
+    """The answers of one subscription, each written when it is asked for and not before."""
+
+    def __init__(self, subscription: Subscription, key: Hashable, context: Context) -> None:
+        """Take what was begun, what tells its operation and variables from others, and the context that it began in."""
+        self._subscription = subscription
+        self._source: Source[Any, Any] = subscription.source
+        self._key = key
+        self._context = context
+
+    async def ready(self) -> bool:
+        """Return once there is an answer to be had: True; False when none will come any more."""
+        return await self._source.ready()
+
+    async def answer(self) -> bytes:
+        """Return the JSON of the next answer, as of this moment; to be called when ``ready`` said so.
+
+        Never raises for anything that a caller or a store can cause.
+        """
+        context = Context(self._context.services, self._context.viewer)
+        try:
+            told = self._source.take()
+            known: bytes | None = told.payloads.get(self._key)
+            if known is None:
+                root = await self._source.show(told, context)
+                result = await self._subscription.answer(root, context)
+                known = told.payloads[self._key] = orjson.dumps(_answered(result).body)
+        except Exception as error:  # noqa: BLE001 - as in every field, it is told by its kind
+            return orjson.dumps({"data": None, "errors": [field_error(GraphQLError("", original_error=error))]})
+        return known
+
+    def close(self) -> None:
+        """Let go of what is followed."""
+        self._source.close()
 
 
 FRAGMENTS: Final = Fragments()
@@ -179,6 +223,20 @@ class Engine:
         )
         answer: ExecutionResult = await result if isawaitable(result) else result
         return answer
+
+    async def subscribe(
+        self, plan: Plan, operation_name: str | None, variables: Mapping[str, Any] | None, context: Context
+    ) -> Answer | Stream:
+        """Begin a subscription; return the answer that refuses it where it does not begin."""
+        given = dict(variables or {})
+        executor = KeepingExecutor if self._operations is not None else strawberry_schema.execution_context_class
+        begun = await begin(self._schema, plan.document, operation_name, given, context, executor, **_OPTIONS)
+        if isinstance(begun, Subscription):
+            key = id(plan.document), operation_name, orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
+            return Stream(begun, key, context)
+        if all(error.path is None for error in begun):
+            return _refused(begun, ErrorCode.BAD_USER_INPUT)
+        return Answer({"errors": [field_error(error) for error in begun[:MAX_ERRORS]]}, executed=False)
 
     def _remember(self, text: str, plan: Plan) -> None:
         self._plans[text] = plan

@@ -7,6 +7,7 @@ import strawberry
 from strawberry.federation.schema import FederationAny
 from strawberry.schema.config import StrawberryConfig
 
+from schema.availability import AvailabilitySubscription
 from schema.cluster import ClusterQuery
 from schema.context import Info
 from schema.entities import KINDS, Kind, find_entities
@@ -39,6 +40,11 @@ class Mutation(ReservationMutation):
     """All mutations."""
 
 
+@strawberry.type(description="What may be followed, over a WebSocket or server-sent events.")
+class Subscription(AvailabilitySubscription):
+    """All subscriptions."""
+
+
 class Subgraph(strawberry.federation.Schema):
     """Strawberry's federated schema with entities that are looked up in batches, bounded and checked."""
 
@@ -55,6 +61,7 @@ class Subgraph(strawberry.federation.Schema):
 schema = Subgraph(
     query=Query,
     mutation=Mutation,
+    subscription=Subscription,
     config=StrawberryConfig(scalar_map=SCALARS),
     federation_version="2.9",  # from 2.10 on the Guild's composition refuses the schema
 )

@@ -56,9 +56,13 @@ class StationRouteQuery:
         datum: InputDatum = Datum.WGS84,
     ) -> StationConnection:
         """Search along a route."""
-        if not math.isfinite(corridor_m) or not 0 < corridor_m <= MAX_CORRIDOR_M:
-            problem = f"{corridor_m} is not more than 0 and at most {MAX_CORRIDOR_M:g} metres"
-            raise InvalidInputError("corridorM", problem)
-        line = await asyncio.to_thread(read_route, route, datum)  # a long one in another datum takes 30 ms
-        where = Corridor(line=line, width_m=corridor_m)
-        return await search_stations(info, where, wanted, first, after)
+        return await search_stations(info, await read_corridor(route, corridor_m, datum), wanted, first, after)
+
+
+async def read_corridor(route: object, corridor_m: float, datum: Datum) -> Corridor:
+    """Return a corridor, checked. Raises InvalidInputError."""
+    if not math.isfinite(corridor_m) or not 0 < corridor_m <= MAX_CORRIDOR_M:
+        problem = f"{corridor_m} is not more than 0 and at most {MAX_CORRIDOR_M:g} metres"
+        raise InvalidInputError("corridorM", problem)
+    line = await asyncio.to_thread(read_route, route, datum)  # a long one in another datum takes 30 ms
+    return Corridor(line=line, width_m=corridor_m)

@@ -109,6 +109,10 @@ class StationIndex(ABC):
         """Return the source's own ids of a feed's stations (``Station.local_id``), in pages, in a stable order."""
 
     @abstractmethod
+    async def mark(self) -> str:
+        """Return a text that is another one after each change of stations that searches see, and at times without."""
+
+    @abstractmethod
     async def count_stations(self) -> dict[str, int]:
         """Return how many stations each feed has; feeds without stations are absent."""
 

@@ -528,6 +528,11 @@ class ElasticsearchIndex(StationIndex):
                 return
             after_id = hits[-1].fields.id[0]
 
+    async def mark(self) -> str:
+        """Return the index in force and the number of its last operation, which searches may see a moment later."""
+        live, number = await self._store.state()
+        return f"{live} {number}"
+
     async def count_stations(self) -> dict[str, int]:
         """Return how many stations each feed has; feeds without stations are absent."""
         answer = await self._where_it_is(

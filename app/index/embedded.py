@@ -58,6 +58,7 @@ class EmbeddedIndex(StationIndex):
         self._writer: Writer | None = None
         self._reader: Reader | None = None
         self._behind = False
+        self._swaps = 0
 
     async def open(self) -> None:
         """Open the file and read the columns. Raises UnavailableError where that fails."""
@@ -210,6 +211,10 @@ class EmbeddedIndex(StationIndex):
             yield tuple(local_id for _, local_id in rows)
             after = rows[-1][0]
 
+    async def mark(self) -> str:
+        """Return the number of the snapshot that is in force."""
+        return str(self._swaps)
+
     async def count_stations(self) -> dict[str, int]:
         """Return how many stations each feed has; feeds without stations are absent."""
         counts = np.bincount(self._require_columns().feed).tolist()
@@ -275,6 +280,7 @@ class EmbeddedIndex(StationIndex):
                     slots = await self._slots(batch)
                     gone = [station_id.encode() for station_id in change.gone]
                     self._columns, self._grid = await self._run(partial(self._merged, columns, gone, batch, slots))
+                    self._swaps += 1
                     for station_id in change.gone:
                         self._stations.pop(station_id, None)
                     for number in range(len(batch)):
@@ -287,6 +293,7 @@ class EmbeddedIndex(StationIndex):
         slots = await self._slots(batch)
         columns, self._grid = await self._run(partial(self._merged, Columns.empty(), (), batch, slots))
         self._columns = columns
+        self._swaps += 1
         self._stations.clear()
         self._behind = False
         return columns

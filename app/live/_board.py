@@ -12,7 +12,7 @@ from app.live.base import Freshness, LiveBoard, RecordSummary
 from app.model.availability import Availability, EvseStatus, StatusChannel
 from app.model.clock import Instant
 from app.model.identity import SEPARATOR, evse_digest
-from app.model.search import BoolArray, KeyArray, SlotArray
+from app.model.search import BoolArray, KeyArray, SlotArray, StateArray
 
 SLOT = np.dtype(
     [
@@ -49,6 +49,9 @@ CHANNELS = (StatusChannel.PULL, StatusChannel.PUSH)
 _CODES = {availability: code for code, availability in enumerate(AVAILABILITIES)}
 _CHANNEL_CODES = {channel: code for code, channel in enumerate(CHANNELS)}
 _AVAILABLE = _CODES[Availability.AVAILABLE]
+_STALE_BIT = 7
+_HELD_BITS = 8
+_MS = 1_000
 _UNKNOWN_SLOT = -1
 _MIN_INDEX_BITS = 12
 _KEYS_AT_ONCE = 65_536
@@ -91,7 +94,7 @@ class _Index(NamedTuple):
 class ArrayBoard(LiveBoard):
     """A live board in memory: everything of the contract but what outlives the process.
 
-    About 60 bytes an Evse. ``slots``, ``usable`` and ``fresh`` may be called from any thread, the others
+    About 60 bytes an Evse. ``slots``, ``usable``, ``fresh`` and ``states`` may be called from any thread, the others
     from one.
     """
 
@@ -319,6 +322,17 @@ class ArrayBoard(LiveBoard):
         fresh &= columns.stale_after.take(rows) > at
         fresh &= at - columns.observed_at.take(rows) <= max_age_s
         return fresh
+
+    def states(self, slots: SlotArray, at: Instant) -> StateArray:
+        """Return for each slot a number that stands for what is shown of it."""
+        columns, rows = self._columns, slots.astype(np.intp)
+        states: StateArray = columns.availability.take(rows).astype(np.int64)
+        states |= (columns.stale_after.take(rows) <= at).astype(np.int64) << _STALE_BIT
+        if self._any_hold:
+            until = columns.held_until.take(rows)
+            held = np.flatnonzero(until > at)
+            states[held] |= (until[held] * _MS).astype(np.int64) << _HELD_BITS
+        return states
 
     def newest(self, feed: str) -> Instant | None:
         """Return when the last status of a feed's known Evses was received since the process began."""

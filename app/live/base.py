@@ -7,7 +7,7 @@ import msgspec
 
 from app.model.availability import EvseStatus
 from app.model.clock import Instant
-from app.model.search import BoolArray, KeyArray, SlotArray
+from app.model.search import BoolArray, KeyArray, SlotArray, StateArray
 
 
 class RecordSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +88,13 @@ class LiveBoard(ABC):
     def fresh(self, slots: SlotArray, at: Instant, max_age_s: float) -> BoolArray:
         """Tell for each slot whether there is a status, whatever it says, with ``at`` < stale_after, observed no
         longer than ``max_age_s`` before ``at``.
+        """
+
+    @abstractmethod
+    def states(self, slots: SlotArray, at: Instant) -> StateArray:
+        """Return for each slot a number that stands for what is shown of it ``at``: what the last news said, whether
+        there is any, whether it is stale, and whether and until when it is held. Equal numbers look the same, but for
+        ages; news that says the same again changes nothing.
         """
 
     @abstractmethod

@@ -22,6 +22,7 @@ MAX_TEXT_CHARACTERS = 100
 KeyArray = npt.NDArray[np.uint64]
 SlotArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
+StateArray = npt.NDArray[np.int64]
 
 
 class StationFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from app.services.booking import Booking
 from app.services.feed_health import FeedHealth
 from app.services.metering import Metering
 from app.services.station_search import StationSearch
+from app.services.watching import Watching
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,3 +20,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     metering: Metering
     feeds: tuple[FeedInfo, ...]
     clock: Clock
+    watching: Watching

@@ -75,6 +75,24 @@ class StationSearch:
             stations = await self._index.find_stations([hit.station_id for hit in page.hits])
         return _found(page, self._see(viewer, stations, at))
 
+    async def list_ids(self, viewer: Viewer, where: Where, wanted: StationFilter, at_most: int) -> list[str]:
+        """Return the ids of all stations that a search would find, in its order. Raises InvalidInputError when they are
+        more than ``at_most``.
+        """
+        viewer.require(Scope.DISCOVER)
+        visible = _visible_to(viewer, wanted)
+        search = Search(where=where, filter=visible, first=at_most, at=self._clock(), wants_total=False)
+        page = await self._index.search(search)
+        if page.has_next:
+            raise InvalidInputError(
+                "filter", f"more than {at_most} stations match; ask for a smaller part or for fewer"
+            )
+        return [hit.station_id for hit in page.hits]
+
+    async def mark(self) -> str:
+        """Return what differs once the index has changed."""
+        return await self._index.mark()
+
     async def search_many(
         self, viewer: Viewer, wheres: Sequence[Near], wanted: StationFilter, first: int
     ) -> list[FoundPage]:

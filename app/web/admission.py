@@ -34,6 +34,8 @@ class OverQuotaError(ChargegraphError):
 class Admitted(msgspec.Struct, frozen=True, gc=False):
     """A request that was paid for: what to execute, or else the answer that refuses it."""
 
+    text: str
+    operation_name: str | None
     plan: Plan | Answer
     cost: int
     headers: Headers
@@ -71,4 +73,4 @@ class Gate:
         windows = self._metering.windows_of(partner)
         if verdict.retry_after_s is not None:
             raise OverQuotaError(windows, verdict)
-        return Admitted(plan, cost, rate_limit_headers(windows, verdict))
+        return Admitted(text, operation_name, plan, cost, rate_limit_headers(windows, verdict))

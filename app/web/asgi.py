@@ -28,6 +28,7 @@ from app.web.health import PAGES, send_health
 from app.web.http import JSON, send_bytes
 from app.web.inbound import OnPush, inbound_router
 from app.web.lifecycle import Lifecycle
+from app.web.websocket import WebSocketEndpoint, refuse_socket
 from indexers.base import InboundFeed
 from schema.engine import FRAGMENTS, Engine
 from schema.errors import ErrorCode, error_body, unavailable_error
@@ -67,6 +68,7 @@ def build_app(
         ide_page=settings.ide,
         compressed=settings.compression,
     )
+    sockets = WebSocketEndpoint(services, doorkeeper, engine, graphql.plan)
 
     async def keyed(scope: Scope, receive: Receive, send: Send) -> None:
         if await _admits(doorkeeper, scope, send):
@@ -76,7 +78,9 @@ def build_app(
         await send_health(lifecycle, scope, receive, send)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":
+            await (sockets if scope["path"] == GRAPHQL_PATH else refuse_socket)(scope, receive, send)
+        elif scope["type"] != "http":
             await rest(scope, receive, send)
             return
         path: str = scope["path"]

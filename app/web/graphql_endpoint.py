@@ -1,5 +1,7 @@
 """The GraphQL endpoint: GraphQL over HTTP, as a plain ASGI function in front of everything else.
 
+A subscription is answered as server-sent events, and so is all else for whoever accepts nothing but them.
+
 Statuses: a malformed HTTP request is a 4xx with a reason; a request that GraphQL refuses is 400 for clients that accept
 ``application/graphql-response+json`` and 200 for those that know ``application/json`` only; what was executed is 200.
 ``statuses="2026"`` is the table of the specification's first edition instead.
@@ -10,7 +12,7 @@ content type, or for GET a header of PREFLIGHTED. No cookie, password or part of
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -26,6 +28,7 @@ from app.web.compression import COMPRESSED_FROM_BYTES, VARY, compress, encoding_
 from app.web.documents import Documents, UnknownDocumentError
 from app.web.exchange import Exchange
 from app.web.graphql_request import UNPROCESSABLE, GraphQLRequest, RefusedError, read_json, read_query_string
+from app.web.guard import Guard
 from app.web.http import (
     BODY_DEADLINE_S,
     JSON,
@@ -39,13 +42,14 @@ from app.web.http import (
     read_body,
     send_bytes,
 )
+from app.web.sse import EVENT_STREAM, send_answer, send_stream
 from schema.context import Context
 from schema.cost import MAX_COST
-from schema.engine import Answer, Engine
+from schema.engine import Answer, Engine, Plan, Stream
 from schema.errors import ErrorCode, error_body, internal_error, unavailable_error
 
 GRAPHQL_JSON = "application/graphql-response+json"
-MEDIA_TYPES = (GRAPHQL_JSON, JSON)
+MEDIA_TYPES = (GRAPHQL_JSON, JSON, EVENT_STREAM)
 DEADLINE_S = 10.0
 TRACE_HEADER = b"apollo-federation-include-trace"
 PREFLIGHTED = frozenset({b"apollo-require-preflight", b"x-apollo-operation-name"})
@@ -102,7 +106,10 @@ class GraphQLEndpoint:
         accept = header(scope, b"accept")
         media_type = negotiate(accept, MEDIA_TYPES, default=JSON)
         try:
-            status, body, headers = await self._answer(scope, receive, media_type)
+            answered = await self._answer(scope, receive, send, media_type)
+            if answered is None:
+                return
+            status, body, headers = answered
         except ClientGoneError:
             if (observed := exchange.of(scope)) is not None:
                 observed.outcome = "GONE"
@@ -123,9 +130,22 @@ class GraphQLEndpoint:
             observed.answers(body)
         if self._statuses == "2026" and status >= 400:
             media_type = GRAPHQL_JSON  # whoever knows only the other type believes no body but that of a 2xx
-        await self._send(
-            send, status, orjson.dumps(body), media_type or JSON, headers, header(scope, b"accept-encoding")
-        )
+        if media_type is None or media_type == EVENT_STREAM:
+            media_type = JSON
+        await self._send(send, status, orjson.dumps(body), media_type, headers, header(scope, b"accept-encoding"))
+
+    async def admit(self, request: GraphQLRequest, viewer: Viewer) -> Admitted:
+        """Plan a request and take its cost from the quota of who asks, however it came.
+
+        Raises RefusedError for a document that is not known, or not trusted; OverQuotaError; and UnavailableError for a
+        mutation while nobody can tell what is left.
+        """
+        text = self._documents.find(viewer.partner.id, request)
+        # Forms send an empty name where they mean none.
+        admitted = await self._gate.admit(text, request.operationName or None, request.variables, viewer)
+        if request.extensions and isinstance(admitted.plan, Plan):
+            self._documents.register(viewer.partner.id, request)
+        return admitted
 
     async def _send(
         self,
@@ -159,8 +179,9 @@ class GraphQLEndpoint:
         return UNPROCESSABLE if parsed else 400
 
     async def _answer(
-        self, scope: Scope, receive: Receive, media_type: str | None
-    ) -> tuple[int, dict[str, Any], Headers]:
+        self, scope: Scope, receive: Receive, send: Send, media_type: str | None
+    ) -> tuple[int, dict[str, Any], Headers] | None:
+        """Return the answer; None where it was sent as a stream."""
         method = scope["method"]
         if method not in {"GET", "POST"}:
             raise RefusedError(405, "use POST, or GET for queries", ErrorCode.BAD_USER_INPUT, (b"allow", b"GET, POST"))
@@ -183,18 +204,25 @@ class GraphQLEndpoint:
             else read_json(await self._read_body(scope, receive))
         )
         ends_at += loop.time() - began_to_read_at
-        answer, admitted = await self._execute(
-            request,
-            viewer,
-            receive,
-            ends_at,
-            exchange.of(scope),
+        terms = _Terms(
             queries_only=method == "GET",
+            streamed=media_type == EVENT_STREAM,
             traced=_wants_trace(scope, viewer),
+            observed=exchange.of(scope),
         )
+        answer, admitted = await self._execute(request, viewer, receive, ends_at, terms)
+        if isinstance(answer, Stream):
+            guard = Guard(self._doorkeeper, self._services.watching, scope)
+            await send_stream(receive, send, answer, _revoked(guard, viewer), admitted.headers)
+            return None
         if header(scope, COST_WANTED) is not None:
             told = answer.body.setdefault("extensions", {})
             told["cost"] = {"requested": admitted.cost, "max": MAX_COST}
+        if terms.streamed:
+            if terms.observed is not None:
+                terms.observed.answers(answer.body)
+            await send_answer(send, answer.body, admitted.headers)
+            return None
         return self._status(answer, media_type), answer.body, admitted.headers
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
@@ -215,37 +243,32 @@ class GraphQLEndpoint:
             raise RefusedError(408, f"the body was not complete after {BODY_DEADLINE_S:g} s") from None
 
     async def _execute(
-        self,
-        request: GraphQLRequest,
-        viewer: Viewer,
-        receive: Receive,
-        ends_at: float,
-        observed: Exchange | None,
-        *,
-        queries_only: bool,
-        traced: bool,
-    ) -> tuple[Answer, Admitted]:
-        text = self._documents.find(viewer.partner.id, request)
-        # Forms send an empty name where they mean none.
-        operation_name = request.operationName or None
+        self, request: GraphQLRequest, viewer: Viewer, receive: Receive, ends_at: float, terms: "_Terms"
+    ) -> tuple[Answer | Stream, Admitted]:
         async with asyncio.timeout_at(ends_at):
-            admitted = await self._gate.admit(text, operation_name, request.variables, viewer)
+            admitted = await self.admit(request, viewer)
         plan = admitted.plan
         if isinstance(plan, Answer):
             return plan, admitted
-        if request.extensions:
-            self._documents.register(viewer.partner.id, request)
-        if observed is not None:
-            observed.executes(plan.operation(operation_name), text)
-        if queries_only and plan.changes(operation_name):
+        operation_name = admitted.operation_name
+        if terms.observed is not None:
+            terms.observed.executes(plan.operation(operation_name), admitted.text)
+        if terms.queries_only and plan.changes(operation_name):
             raise RefusedError(405, "a mutation needs POST", ErrorCode.BAD_USER_INPUT, (b"allow", b"POST"))
         context = Context(self._services, viewer)
+        if plan.subscribes(operation_name):
+            if not terms.streamed:
+                raise RefusedError(406, f"a subscription is answered as {EVENT_STREAM}, or over a WebSocket")
+            async with asyncio.timeout_at(ends_at):
+                return await self._engine.subscribe(plan, operation_name, request.variables, context), admitted
         watch = _Watch(receive, lambda: plan.changes(operation_name))
         try:
             async with asyncio.timeout_at(ends_at) as patience:
                 watch.begin(patience)
                 try:
-                    answer = await self._engine.execute(plan, operation_name, request.variables, context, traced=traced)
+                    answer = await self._engine.execute(
+                        plan, operation_name, request.variables, context, traced=terms.traced
+                    )
                     return answer, admitted
                 finally:
                     watch.end()
@@ -258,6 +281,15 @@ class GraphQLEndpoint:
 def _wants_trace(scope: Scope, viewer: Viewer) -> bool:
     """Tell whether a gateway asks how long each field took, with a key that may know."""
     return PartnerScope.TRACE in viewer.partner.scopes and header(scope, TRACE_HEADER) == "ftv1"
+
+
+class _Terms(NamedTuple):
+    """What a request may ask for and how it is answered, and who is told of it."""
+
+    queries_only: bool
+    streamed: bool
+    traced: bool
+    observed: Exchange | None
 
 
 class _Watch:
@@ -299,6 +331,12 @@ def _asks_first(scope: Scope) -> bool:
     if any(name in PREFLIGHTED for name, _ in scope["headers"]) or is_json(header(scope, b"content-type")):
         return True
     return header(scope, b"sec-fetch-mode") == "cors"
+
+
+async def _revoked(guard: Guard, viewer: Viewer) -> dict[str, Any] | None:
+    """Return once the stream has to end, with what is to be told."""
+    reason = await guard.until_over(viewer)
+    return None if reason is None else {"errors": [error_body(ErrorCode.UNAUTHENTICATED, reason)]}
 
 
 def _is_browser(scope: Scope) -> bool:

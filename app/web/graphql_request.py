@@ -56,6 +56,17 @@ def read_json(body: bytes) -> GraphQLRequest:
     return request
 
 
+def read_payload(payload: object) -> GraphQLRequest:
+    """Return the request in a decoded message of a WebSocket. Raises RefusedError."""
+    try:
+        request = msgspec.convert(payload, GraphQLRequest)
+    except msgspec.ValidationError as error:
+        raise RefusedError(400, f"the payload is not a GraphQL request: {error}") from None
+    if _is_deep(request.variables) or _is_deep(request.extensions):
+        raise RefusedError(400, f"the payload is nested more than {MAX_NESTING} deep")
+    return request
+
+
 def read_query_string(query_string: bytes) -> GraphQLRequest:
     """Return the request in an address. Raises RefusedError."""
     try:

@@ -13,8 +13,8 @@ Checks: TypeAlias = Mapping[str, Awaitable[object]]
 class Lifecycle:
     """One process's, asked by whoever answers for it.
 
-    What holds connections for long waits for ``draining`` and then ends them politely: from then on no new ones of
-    that kind belong here, and the process ends within the settings' drain time.
+    What holds connections for long ends them politely when draining begins (``at_draining``): from then on no new ones
+    of that kind belong here, and the process ends within the settings' drain time.
     """
 
     def __init__(self) -> None:
@@ -22,6 +22,7 @@ class Lifecycle:
         self.draining = asyncio.Event()
         """Set by the signal to end; never taken back."""
         self._checks: Callable[[], Checks] | None = None
+        self._at_draining: list[Callable[[], None]] = []
 
     @property
     def started(self) -> bool:
@@ -33,10 +34,18 @@ class Lifecycle:
         self._checks = checks
         metrics.STARTED.set(1)
 
+    def at_draining(self, end: Callable[[], None]) -> None:
+        """Have this called when draining begins."""
+        self._at_draining.append(end)
+
     def drain(self) -> None:
         """Say no to new work from now on: the process is about to end."""
+        if self.draining.is_set():
+            return
         self.draining.set()
         metrics.DRAINING.set(1)
+        for end in self._at_draining:
+            end()
 
     def checks(self) -> Checks:
         """Return a question to each store; none before the start is complete."""

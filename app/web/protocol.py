@@ -1,13 +1,21 @@
-"""How requests come off the wire: uvicorn's fast protocol, with an end to what a request's head may be."""
+"""How requests come off the wire: uvicorn's fast protocols, with an end to what a request's head may be, and to how
+long a client may leave its answer unread.
+"""
+
+import asyncio
+from typing import Any
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from app.errors import ChargegraphError
 from app.web.http import JSON
 from schema.errors import ErrorCode, error_body
 
 MAX_HEAD_BYTES = 64 * 1024
+UNREAD_S = 30.0
+"""How long a client may read nothing while there is something for it, before its connection is cut."""
 
 FIRST_REQUEST_S = 1.0
 """How long a new connection has for its first request once the server takes no more of them."""
@@ -17,7 +25,41 @@ class _HeadTooLargeError(ChargegraphError):
     """The address and the headers together are larger than we read."""
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
+class _Impatient(asyncio.Protocol):
+    """A connection that is cut when its client leaves what it was sent unread for UNREAD_S.
+
+    Closing it would wait for the client to read the rest, which it may never do.
+    """
+
+    transport: Any
+    _unread: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Begin to wait: more is unread than is kept for the client."""
+        super().pause_writing()
+        self._unread = asyncio.get_running_loop().call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._read()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._read()
+        super().connection_lost(exc)
+
+    def _read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+
+class BoundedSocketProtocol(_Impatient, WebSocketsSansIOProtocol):
+    """One WebSocket."""
+
+
+class BoundedHttpProtocol(_Impatient, HttpToolsProtocol):
     """One connection.
 
     uvicorn's parser keeps what it is sent until the head is complete, which a client without a key could use to fill

@@ -5,6 +5,7 @@ from schema.execution.fields import ages, reads
 from schema.execution.fragments import Fragmented, Fragments
 from schema.execution.operations import Operations, Resolved
 from schema.execution.plans import Plans
+from schema.execution.subscriptions import Subscription, begin
 from schema.execution.values import Bail
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Plans",
     "Projecting",
     "Resolved",
+    "Subscription",
     "ages",
+    "begin",
     "reads",
 ]

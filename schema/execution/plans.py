@@ -13,7 +13,6 @@ from graphql import (
     GraphQLOutputType,
     GraphQLSchema,
     OperationDefinitionNode,
-    OperationType,
     SelectionSetNode,
     VariableNode,
     default_field_resolver,
@@ -164,8 +163,7 @@ class Plans:
         """Return the plan for an execution; None where all of it has to be graphql-core's."""
         middleware = executor.middleware_manager
         if (
-            executor.operation.operation is OperationType.SUBSCRIPTION
-            or (middleware is not None and middleware.middlewares)
+            (middleware is not None and middleware.middlewares)
             or executor.field_resolver is not default_field_resolver
             or executor.type_resolver is not default_type_resolver
         ):

@@ -13,7 +13,7 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.main import build, listen
+from app.main import build, listen, server_config
 from app.model.availability import Availability
 from app.model.clock import BEIJING, Clock, ManualClock, to_datetime
 from app.model.datum import Datum
@@ -35,7 +35,6 @@ from app.model.station import (
     Station,
 )
 from app.settings import read_settings
-from app.web.protocol import BoundedHttpProtocol
 from app.wiring import Hub, open_hub
 from indexers.feeds.cec102.crypto import decrypt_data, encrypt_data, sign_request
 from tests.builders import NOON, PARTY, build_connector, build_evse, build_operator, build_station, build_status
@@ -430,14 +429,17 @@ def _stations_elsewhere() -> Iterable[Station]:
 async def listening(hub: Hub) -> AsyncIterator[str]:
     """Serve the hub on a real socket; yield its address."""
     async with serving(build(hub)) as url:
-        yield url
+        try:
+            yield url
+        finally:
+            hub.services.watching.end()
 
 
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """Serve an application on a real socket, as the hub is served; yield its address."""
     with listen("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(app, http=BoundedHttpProtocol, lifespan="off", log_level="error")
+        config = server_config(app, read_settings({}), lifespan="off")
         server = uvicorn.Server(config)
         listener.listen()  # from now on connections wait until the server takes them
         serving = asyncio.create_task(server.serve(sockets=[listener]))

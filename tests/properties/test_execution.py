@@ -32,6 +32,7 @@ from app.services.feed_health import FeedHealth
 from app.services.metering import Metering
 from app.services.station_search import OPERATORS_KEPT_S, StationSearch
 from app.services.viewer import Viewer, viewer_of
+from app.services.watching import Watching
 from schema.context import Context
 from schema.execution import CompiledExecutor, Fragments, Operations, Plans, Projecting
 from schema.root import schema as strawberry_schema
@@ -199,8 +200,16 @@ async def services(tmp_path) -> AsyncIterator[Services]:
     outcome = await booking.reserve(viewer(), held, 600, "key")
     assert outcome.reservation is not None
     health = FeedHealth(ledger, index, board, clock, FEEDS)
-    metering = Metering(EmbeddedQuotas(clock), {})
-    yield Services(search=search, booking=booking, feed_health=health, metering=metering, feeds=FEEDS, clock=clock)
+    metering, watching = Metering(EmbeddedQuotas(clock), {}), Watching(search, board, clock)
+    yield Services(
+        search=search,
+        booking=booking,
+        feed_health=health,
+        metering=metering,
+        feeds=FEEDS,
+        clock=clock,
+        watching=watching,
+    )
     for each in reversed(stores):
         await each.close()
 

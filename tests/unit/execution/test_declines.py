@@ -1,6 +1,5 @@
 """What no projection is generated for: graphql-core executes it as if nothing else were there."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ from graphql import (
     GraphQLString,
     build_schema,
     get_introspection_query,
-    parse,
-    subscribe,
 )
 from strawberry.extensions import FieldExtension, SchemaExtension
 from strawberry.permission import BasePermission
@@ -135,23 +132,6 @@ def test_a_condition_that_validation_would_have_refused():
         text = "query ($yes: [Boolean!]) { a { b @include(if: $yes) } }"
         asker.ask(text, {"yes": condition}, root_value={"a": {"b": "b"}})
     assert asker.became == "declined"
-
-
-async def test_subscriptions():
-    @strawberry.type
-    class Subscription:
-        @strawberry.subscription
-        async def items(self) -> AsyncIterator[Item]:
-            yield Item()
-
-    class Executor(CompiledExecutor):
-        plans = Plans()
-
-    schema = strawberry.Schema(Query, subscription=Subscription)._schema
-    subscribed: Any = subscribe(schema, parse("subscription { items { name } }"), executor_class=Executor)
-    events = await subscribed
-    assert [event.data async for event in events] == [{"items": {"name": "name"}}]
-    assert Executor.plans.projected == 0
 
 
 def test_resolvers_that_the_caller_puts_in_the_place_of_the_default_ones():

@@ -1,13 +1,16 @@
 """What is projected: everything that is as its field promises."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Generic, NewType, TypeVar
+from typing import Annotated, Any, Generic, NewType, TypeVar
 
 import pytest
 import strawberry
+from graphql import parse, subscribe
 from strawberry.schema.config import StrawberryConfig
 
+from schema.execution import CompiledExecutor, Plans, Subscription, begin
 from tests.unit.execution.asking import Asker
 
 Moment = NewType("Moment", float)
@@ -342,3 +345,32 @@ def test_each_operation_of_a_document_has_its_own_projections(asker):
         assert asker.ask(text, operation_name="A").data == {"item": {"id": "1"}}
         assert asker.ask(text, operation_name="B").data == {"item": {"count": 3}}
     assert asker.plans.projected == 4
+
+
+async def test_the_events_of_subscriptions():
+    @strawberry.type
+    class Query:
+        a: int = 1
+
+    @strawberry.type
+    class Subscriptions:
+        @strawberry.subscription
+        async def cats(self, count: int) -> AsyncIterator[Cat]:
+            for lives in range(count):
+                yield Cat(name="name", lives=lives)
+
+    class Executor(CompiledExecutor):
+        plans = Plans()
+
+    schema = strawberry.Schema(Query, subscription=Subscriptions)._schema
+    document = parse("subscription ($n: Int!) { cats(count: $n) { lives } }")
+    subscribed: Any = subscribe(schema, document, variable_values={"n": 2}, executor_class=Executor)
+    events = await subscribed
+    assert [event.data async for event in events] == [{"cats": {"lives": 0}}, {"cats": {"lives": 1}}]
+    begun = await begin(schema, document, None, {"n": 2}, None, Executor)
+    assert isinstance(begun, Subscription)
+    answers = [(await begun.answer(event, None)).data async for event in begun.source]
+    assert answers == [{"cats": {"lives": 0}}, {"cats": {"lives": 1}}]
+    assert (Executor.plans.projected, Executor.plans.bailed) == (4, 0)
+    refused = await begin(schema, document, None, {"n": "two"}, None, Executor)
+    assert isinstance(refused, list) and "'$n' has invalid value" in refused[0].message
