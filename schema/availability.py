@@ -98,6 +98,9 @@ class _Changes(Source[News, AvailabilityChanges]):
     async def show(self, told: News, context: Context) -> AvailabilityChanges:
         return await AvailabilityChanges.of(told, context)
 
+    def retell(self) -> None:
+        self._following.forget()
+
     def close(self) -> None:
         self._following.close()
 

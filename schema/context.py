@@ -125,6 +125,10 @@ class Source(AsyncIterator[Shown_], Generic[Told_, Shown_]):
         """Return the root value that shows it."""
 
     @abstractmethod
+    def retell(self) -> None:
+        """Tell all anew, for what was taken last could not be shown."""
+
+    @abstractmethod
     def close(self) -> None:
         """Follow no longer."""
 

@@ -1,5 +1,6 @@
 """From a document to an answer: parse, limit, validate (each document once), then execute."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from inspect import isawaitable
@@ -35,6 +36,9 @@ MAX_COMMENTS = 500
 MAX_REMEMBERED_CHARACTERS = 256 * 1024
 """How much text of documents is remembered with its syntax tree, which takes about a hundred times as much memory."""
 
+
+ERROR_PAUSE_S = 5.0
+"""How long a subscription waits after an event that could not be told."""
 
 _OPTIONS: dict[str, Any] = {"max_coercion_errors": MAX_ERRORS, "operation_extensions": None, "hide_suggestions": True}
 
@@ -80,27 +84,47 @@ class Stream:
         self._source: Source[Any, Any] = subscription.source
         self._key = key
         self._context = context
+        self._failure: Exception | None = None
+        self._paused = False
 
     async def ready(self) -> bool:
         """Return once there is an answer to be had: True; False when none will come any more."""
-        return await self._source.ready()
+        if self._failure is not None:
+            return False
+        if self._paused:
+            self._paused = False
+            await asyncio.sleep(ERROR_PAUSE_S)
+        try:
+            return await self._source.ready()
+        except Exception as error:  # noqa: BLE001 - it is told, and is the last that is
+            self._failure = error
+            return True
 
     async def answer(self) -> bytes:
         """Return the JSON of the next answer, as of this moment; to be called when ``ready`` said so.
 
         Never raises for anything that a caller or a store can cause.
         """
-        context = Context(self._context.services, self._context.viewer)
+        if self._failure is not None:
+            return _failed(self._failure)
         try:
             told = self._source.take()
-            known: bytes | None = told.payloads.get(self._key)
-            if known is None:
-                root = await self._source.show(told, context)
-                result = await self._subscription.answer(root, context)
-                known = told.payloads[self._key] = orjson.dumps(_answered(result).body)
-        except Exception as error:  # noqa: BLE001 - as in every field, it is told by its kind
-            return orjson.dumps({"data": None, "errors": [field_error(GraphQLError("", original_error=error))]})
-        return known
+        except Exception as error:  # noqa: BLE001 - as in ``ready``
+            self._failure = error
+            return _failed(error)
+        known: bytes | None = told.payloads.get(self._key)
+        if known is not None:
+            return known
+        context = Context(self._context.services, self._context.viewer)
+        try:
+            root = await self._source.show(told, context)
+            result = await self._subscription.answer(root, context)
+            written = told.payloads[self._key] = orjson.dumps(_answered(result).body)
+        except Exception as error:  # noqa: BLE001 - a store is away, perhaps: what was to be told is not lost
+            self._source.retell()
+            self._paused = True
+            return _failed(error)
+        return written
 
     def close(self) -> None:
         """Let go of what is followed."""
@@ -253,6 +277,11 @@ def _kept_secret() -> Answer:
 
 def _too_costly(message: str, **extensions: int) -> Answer:
     return Answer({"errors": [error_body(ErrorCode.COST_EXCEEDED, message, **extensions)]}, executed=False)
+
+
+def _failed(error: Exception) -> bytes:
+    """Return the JSON of an event that could not be told, for a reason as of a field."""
+    return orjson.dumps({"data": None, "errors": [field_error(GraphQLError("", original_error=error))]})
 
 
 def _answered(result: ExecutionResult) -> Answer:

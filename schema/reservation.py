@@ -1,6 +1,7 @@
 """Reservations: holding an Evse, holding it longer, letting it go."""
 
 import math
+from collections.abc import AsyncIterator, Hashable
 from typing import Annotated
 
 import strawberry
@@ -8,7 +9,8 @@ import strawberry
 from app.model import reservation as model
 from app.model.clock import Instant
 from app.model.reservation import LIVE_STATES, Guarantee, Outcome, Refusal, RefusalCode, ReservationState
-from schema.context import Context, Info
+from app.services.following import ReservationFollowing
+from schema.context import Context, Info, Source
 from schema.cost import about, page
 from schema.evse import Evse
 from schema.pagination import DEFAULT_PAGE_SIZE, PageInfo, digest_of, page_info, page_size, read_cursor, write_cursor
@@ -240,6 +242,63 @@ class ReservationQuery:
             ],
             page_info=page_info(cursors, has_next=len(listed) > size, after=after),
         )
+
+
+class _Once:
+    """A turn of one subscriber, which nobody shares."""
+
+    def __init__(self) -> None:
+        self.payloads: dict[Hashable, bytes] = {}
+
+
+class _Updates(Source[_Once, Reservation]):
+    """What a subscriber is told of a reservation."""
+
+    def __init__(self, context: Context, following: ReservationFollowing) -> None:
+        super().__init__(context)
+        self._following = following
+
+    async def ready(self) -> bool:
+        return await self._following.ready()
+
+    def take(self) -> _Once:
+        return _Once()
+
+    async def show(self, told: _Once, context: Context) -> Reservation:
+        del told
+        return Reservation.of(await self._following.take(), await context.services.booking.now())
+
+    def retell(self) -> None:
+        self._following.forget()
+
+    def close(self) -> None:
+        self._following.close()
+
+
+@strawberry.type
+class ReservationSubscription:
+    """Subscriptions to reservations."""
+
+    @strawberry.subscription(
+        description=(
+            "A reservation of this key's partner: as it is now, and each time that something of it changed, at most "
+            "some seconds later where its time ran out. It is complete once the reservation no longer keeps its Evse."
+        )
+    )
+    async def reservation_updated(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The identifier.")],
+    ) -> AsyncIterator[Reservation]:
+        """Follow a reservation."""
+        context = info.context
+        following = ReservationFollowing(context.services.booking, context.viewer, id)
+        try:
+            await following.ready()
+        except BaseException:
+            following.close()
+            raise
+        return _Updates(context, following)
 
 
 @strawberry.type

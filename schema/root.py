@@ -14,7 +14,7 @@ from schema.entities import KINDS, Kind, find_entities
 from schema.evse import EvseQuery
 from schema.feed import FeedQuery
 from schema.operator import OperatorQuery
-from schema.reservation import ReservationMutation, ReservationQuery
+from schema.reservation import ReservationMutation, ReservationQuery, ReservationSubscription
 from schema.scalars import SCALARS
 from schema.station import StationQuery
 from schema.station_batch import StationBatchQuery
@@ -41,7 +41,7 @@ class Mutation(ReservationMutation):
 
 
 @strawberry.type(description="What may be followed, over a WebSocket or server-sent events.")
-class Subscription(AvailabilitySubscription):
+class Subscription(AvailabilitySubscription, ReservationSubscription):
     """All subscriptions."""
 
 

@@ -6,13 +6,14 @@ reservation says so: ``Guarantee.HUB_HOLD``.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Sequence
 from hashlib import sha256
 from itertools import islice
 
 import msgspec
 
-from app.errors import UnavailableError
+from app.errors import NotAllowedError, UnavailableError
 from app.live.base import LiveBoard
 from app.logs import Seldom
 from app.model.availability import Availability
@@ -34,6 +35,8 @@ from app.services.station_search import StationSearch
 from app.services.viewer import Viewer
 from app.telemetry import metrics, tracing
 
+MAX_LISTENERS_A_PARTNER = 1_000
+
 logger = logging.getLogger("chargegraph.booking")
 logger.addFilter(Seldom())
 
@@ -47,6 +50,8 @@ class Booking:
         self._board = board
         self._search = search
         self._latest: dict[str, Reservation] = {}
+        self._listeners: dict[str, set[asyncio.Event]] = {}
+        self._listener_counts: Counter[str] = Counter()
 
     async def load(self) -> int:
         """Show every live reservation on the board, and from now on what other processes do; needed once after a start.
@@ -99,6 +104,28 @@ class Booking:
         viewer.require(Scope.RESERVE)
         return await self._store.list_reservations(viewer.partner.id, first, after, live_only=live_only)
 
+    def listen(self, viewer: Viewer, reservation_id: str) -> asyncio.Event:
+        """Return what is set whenever a reservation may have changed, here or in another process, but for its time
+        running out. Raises NotAllowedError when the viewer's partner listens to MAX_LISTENERS_A_PARTNER already.
+        """
+        viewer.require(Scope.RESERVE)
+        if self._listener_counts[viewer.partner.id] >= MAX_LISTENERS_A_PARTNER:
+            raise NotAllowedError(f"a partner may follow {MAX_LISTENERS_A_PARTNER} reservations at once")
+        self._listener_counts[viewer.partner.id] += 1
+        signal = asyncio.Event()
+        self._listeners.setdefault(reservation_id, set()).add(signal)
+        return signal
+
+    def ignore(self, viewer: Viewer, reservation_id: str, signal: asyncio.Event) -> None:
+        """Forget what ``listen`` returned."""
+        listeners = self._listeners[reservation_id]
+        listeners.remove(signal)
+        if not listeners:
+            del self._listeners[reservation_id]
+        self._listener_counts[viewer.partner.id] -= 1
+        if not self._listener_counts[viewer.partner.id]:
+            del self._listener_counts[viewer.partner.id]
+
     async def _reserve(self, viewer: Viewer, command: Command, evse_id: str, hold_s: int) -> Outcome:
         replay = await self._store.find_replay("reserve", command)
         if replay is not None:
@@ -142,6 +169,8 @@ class Booking:
 
     def _show(self, reservation: Reservation) -> None:
         """Put a reservation on the board, unless we know better: replays and other processes speak of the past."""
+        for signal in self._listeners.get(reservation.id, ()):
+            signal.set()
         latest = self._latest.get(reservation.evse_id)
         if latest is not None and not _is_news(reservation, latest):
             return

@@ -130,6 +130,9 @@ class _Register:
     def __init__(self, board: LiveBoard) -> None:
         self._board = board
         self._stations: dict[str, _Watched] = {}
+        self._clear()
+
+    def _clear(self) -> None:
         self._numbered: list[_Watched | None] = []
         self._free: list[int] = []
         self._slots = np.empty(0, np.int32)
@@ -177,6 +180,8 @@ class _Register:
             self._numbered[known.number] = None
             self._free.append(known.number)
             self._bury(known)
+        if not self._stations:
+            self._clear()
 
     def compact(self) -> None:
         """Drop the rows of stations that nobody watches any more, once they are many."""
@@ -412,6 +417,10 @@ class Following:
         news, *rest = self._rest
         self._rest = tuple(rest)
         return news
+
+    def forget(self) -> None:
+        """Begin anew: nothing is told."""
+        self._told, self._rest = None, ()
 
     def wake(self) -> None:
         """Let ``ready`` look again."""

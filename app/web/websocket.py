@@ -205,7 +205,7 @@ class _Socket:
         while (message := await self._next_message()) is not None:
             match message.type:
                 case "subscribe":
-                    self._begin(message, viewer)
+                    await self._begin(message, viewer)
                 case "complete":
                     operation = self._operations.pop(self._id_of(message), None)
                     if operation is not None:
@@ -217,7 +217,7 @@ class _Socket:
                 case _:
                     raise _CloseError(_BAD_REQUEST, "a message of this type is not for the server")
 
-    def _begin(self, message: _Message, viewer: Viewer) -> None:
+    async def _begin(self, message: _Message, viewer: Viewer) -> None:
         operation_id = self._id_of(message)
         try:
             request = read_payload(message.payload)
@@ -225,6 +225,10 @@ class _Socket:
             raise _CloseError(_BAD_REQUEST, str(refused)) from None
         if operation_id in self._operations:
             raise _CloseError(_SAME_ID, f"Subscriber for {operation_id} already exists")
+        if len(self._operations) >= MAX_OPERATIONS:
+            error = error_body(ErrorCode.FORBIDDEN, f"a socket may have {MAX_OPERATIONS} operations at once")
+            await self._write({"type": "error", "id": operation_id, "payload": [error]})
+            return
         task = asyncio.create_task(self._operate(operation_id, request, viewer))
         self._operations[operation_id] = task
         task.add_done_callback(lambda done: self._forget(operation_id, done))
@@ -239,12 +243,8 @@ class _Socket:
         """Answer one operation to its end."""
         name = orjson.dumps(operation_id)
         try:
-            if len(self._operations) > MAX_OPERATIONS:
-                message = f"a socket may have {MAX_OPERATIONS} operations at once"
-                answer: Answer | Stream = Answer({"errors": [error_body(ErrorCode.FORBIDDEN, message)]}, executed=False)
-            else:
-                async with asyncio.timeout(DEADLINE_S):
-                    answer = await self._answer(request, viewer)
+            async with asyncio.timeout(DEADLINE_S):
+                answer = await self._answer(request, viewer)
         except TimeoutError:
             message = f"the answer took longer than {DEADLINE_S:g} s; repeat a mutation with its idempotency key"
             error = error_body(ErrorCode.UNAVAILABLE, message, retryAfterS=1.0)
