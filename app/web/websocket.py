@@ -226,8 +226,8 @@ class _Socket:
         if operation_id in self._operations:
             raise _CloseError(_SAME_ID, f"Subscriber for {operation_id} already exists")
         if len(self._operations) >= MAX_OPERATIONS:
-            error = error_body(ErrorCode.FORBIDDEN, f"a socket may have {MAX_OPERATIONS} operations at once")
-            await self._write({"type": "error", "id": operation_id, "payload": [error]})
+            excess = error_body(ErrorCode.FORBIDDEN, f"a socket may have {MAX_OPERATIONS} operations at once")
+            await self._write({"type": "error", "id": operation_id, "payload": [excess]})
             return
         task = asyncio.create_task(self._operate(operation_id, request, viewer))
         self._operations[operation_id] = task
