@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -39,7 +40,7 @@ from app.model.station import Station
 from app.settings import Settings, read_settings
 from app.web.graphql_endpoint import GraphQLRequest
 from app.web.http import JSON, read_body, send_bytes
-from app.web.protocol import BoundedHttpProtocol
+from app.web.protocol import BoundedHttpProtocol, BoundedSocketProtocol
 from app.wiring import open_hub
 from bench import data
 from schema.engine import FRAGMENTS
@@ -198,12 +199,12 @@ def peer(count: int) -> ASGIApp:
 
 async def update(board: LiveBoard, count: int) -> None:
     """Take UPDATES_PER_S statuses a second, of Evses all over the country."""
-    loop, number = asyncio.get_running_loop(), 0
+    loop, number, random = asyncio.get_running_loop(), 0, Random()
     ids = list(data.evse_ids(min(count, 100_000)))
     begun = loop.time()
     while True:
         now = system_clock()
-        part = [data.status(ids[(number + n) * 7_919 % len(ids)], number + n, now) for n in range(_PART)]
+        part = [data.status(ids[(number + n) * 7_919 % len(ids)], random.randrange(600), now) for n in range(_PART)]
         await board.record(part)
         number += _PART
         await asyncio.sleep(max(0.0, begun + number / UPDATES_PER_S - loop.time()))
@@ -242,7 +243,15 @@ async def serve(app: ASGIApp, told: dict[str, Any], board: LiveBoard | None, cou
     """Serve until standard input ends."""
     listener = listen("127.0.0.1", 0)
     listener.listen()  # whoever asks before the server accepts waits
-    config = uvicorn.Config(app, http=BoundedHttpProtocol, log_level="warning", access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttpProtocol,
+        ws=BoundedSocketProtocol,
+        ws_per_message_deflate=False,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+    )
     server = uvicorn.Server(config)
     Orders(server, board, count).follow()
     gc.collect()

@@ -449,6 +449,7 @@ class Watching:
         self._register = _Register(board)
         self._watches: dict[Hashable, Watch] = {}
         self._touched: set[Watch] = set()
+        self._restless: set[Watch] = set()
         self._turned: list[Watch] = []
         self._watched = 0
         self._by_partner: dict[str, int] = {}
@@ -532,6 +533,7 @@ class Watching:
         if self._watches.get(key) is watch:
             del self._watches[key]
         self._touched.discard(watch)
+        self._restless.discard(watch)
         for known in watch.seats:
             self._register.remove(known, watch)
         self._watched -= len(watch.seats)
@@ -551,6 +553,8 @@ class Watching:
         if watch.followers:
             watch.seat_first(self._register.add(records, watch, at), self._board, at)
             self._watched += len(watch.seats)
+            if watch.is_restless:
+                self._restless.add(watch)
             watch.checked_at = asyncio.get_running_loop().time()
             watch.loading = None
 
@@ -574,11 +578,13 @@ class Watching:
 
     async def _recheck_now_and_then(self) -> None:
         loop = asyncio.get_running_loop()
-        before = ""
+        before = settled = ""
         while True:
             await asyncio.sleep(self._round_s)
             try:
                 mark = await self._search.mark()
+                if mark == settled:
+                    continue
                 for watch in list(self._watches.values()):
                     began = loop.time()
                     if watch.loading is None and watch.mark != mark and began - watch.checked_at >= RECHECK_S:
@@ -586,6 +592,7 @@ class Watching:
                         await self.recheck(watch, mark if mark == before else None)
                         await asyncio.sleep(_REST * (loop.time() - began))
                 before = mark
+                settled = mark if all(watch.mark == mark for watch in self._watches.values()) else ""
             except UnavailableError as error:
                 _log.warning("what is watched is not compared with the index for now: %s", error)
 
@@ -654,11 +661,8 @@ class Watching:
         due = [watch for watch in self._touched if watch.next_round_at <= now and watch.loading is None]
         due += [
             watch
-            for watch in self._watches.values()
-            if watch.is_restless
-            and watch.next_judged_at <= now
-            and watch.loading is None
-            and watch not in self._touched
+            for watch in self._restless
+            if watch.next_judged_at <= now and watch.loading is None and watch not in self._touched
         ]
         return due
 

@@ -36,9 +36,13 @@ class Projecting(Executor[Any]):
             executor._document = document  # noqa: SLF001 - its own
         return executor
 
+    def find_plan(self) -> Plan | None:
+        """Return the plan of what is executed; None where it is graphql-core's."""
+        return self.plans.find(self, self._document)
+
     def execute_operation(self, serially: bool | None = None) -> Any:
         """Find the plan and execute the operation."""
-        self._plan = self.plans.find(self, self._document)
+        self._plan = self.find_plan()
         return super().execute_operation(serially)
 
     def complete_value(

@@ -71,7 +71,7 @@ class _Root(msgspec.Struct, frozen=True):
     project: Projection
 
 
-class _Frame:
+class Frame:
     """What projections need of an executor, for one request."""
 
     def __init__(self, executor: Executor[Any], variable_values: VariableValues, context: Any) -> None:
@@ -140,7 +140,7 @@ class Operation(msgspec.Struct, frozen=True):
         """
         values = self._coerced(given)
         arguments = [root.build_arguments(values.coerced) for root in self.roots]
-        frame: Any = _Frame(self.executor, values, context)
+        frame: Any = Frame(self.executor, values, context)
         infos = [root.info._replace(variable_values=values, context=context) for root in self.roots]
         resolved: dict[str, Any] = {}
         waiting: list[tuple[str, Coroutine[Any, Any, Any]]] = []
