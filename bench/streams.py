@@ -2,7 +2,7 @@
 
 A server of its own process takes 5,000 statuses a second of Evses all over the country, and every subscriber follows
 stations near each other, each its own. How far behind somebody is, is told by the server's own times: from the receipt
-of a status to the arrival of the event that tells it. A round lasts a second, so that half of that is the least to expect.
+of a status to the arrival of the event that tells it. A round lasts a second: half of that is the least to expect.
 """
 
 import argparse

@@ -114,6 +114,7 @@ async def events_of(
     sent: dict[str, Any] = {"json": asked}
     if method == "GET":
         sent = {"params": {"query": query, "variables": json.dumps(variables or {})}}
+        headers["apollo-require-preflight"] = "true"
     async with (
         httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client,
         client.stream(method, f"{url}/graphql", headers=headers, **sent) as response,

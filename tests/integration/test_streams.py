@@ -243,6 +243,8 @@ async def test_queries_and_mutations_go_over_a_socket_too(api: Api, socket: Sock
     refused = await socket.next()
     assert (refused["type"], refused["id"]) == ("error", "q")
     assert refused["payload"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    await socket.send(type="subscribe", id="q", payload={})
+    assert (await socket.next())["payload"][0]["extensions"]["code"] == "BAD_USER_INPUT"
     await socket.subscribe("q", "subscription { a: availabilityChanged(stationIds: []) { at } b: __typename }")
     assert (await socket.next())["payload"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
 
@@ -289,7 +291,7 @@ MESSAGES: dict[str, tuple[str | bytes, int]] = {
     "a server's type": ('{"type": "next", "id": "1"}', 4400),
     "no id": ('{"type": "subscribe", "payload": {"query": "{a}"}}', 4400),
     "long id": (json.dumps({"type": "subscribe", "id": "x" * 201, "payload": {"query": "{a}"}}), 4400),
-    "no query": ('{"type": "subscribe", "id": "1", "payload": {}}', 4400),
+    "wrong query": ('{"type": "subscribe", "id": "1", "payload": {"query": 1}}', 4400),
     "deep variables": (
         json.dumps({"type": "subscribe", "id": "1", "payload": {"query": "{a}"}})[:-2]
         + ', "variables": {"a": ' + "[" * 100 + "]" * 100 + "}}}",
@@ -481,12 +483,13 @@ async def test_answers_and_refusals_are_events_too(api: Api, url: str) -> None:
 async def test_what_is_wrong_before_the_stream_is_ordinary_http(api: Api, url: str) -> None:
     stream = {"accept": "text/event-stream"}
     key = {"authorization": f"Bearer {await api.key()}"}
+    first = {"apollo-require-preflight": "true"}
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         answers = [
             await client.post("/graphql", headers=stream, json={"query": "{feeds{id}}"}),
             await client.post("/graphql", headers=stream | key, content=b"{" ),
             await client.post("/graphql", headers=stream | key, json={"query": 1}),
-            await client.get("/graphql", headers=stream | key, params={"query": "mutation { a }"}),
+            await client.get("/graphql", headers=stream | key | first, params={"query": "mutation { a }"}),
             await client.post("/graphql", headers=key, json={"query": CHANGED}),
         ]  # fmt: skip
     assert [answer.status_code for answer in answers] == [401, 415, 400, 200, 406]
