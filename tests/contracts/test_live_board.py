@@ -287,6 +287,31 @@ async def test_closing_twice_and_flushing_nothing_is_no_error(make_board: Callab
     await board.close()
 
 
+async def test_a_state_is_another_once_something_looks_otherwise(board: LiveBoard) -> None:
+    slots = board.slots(keys_of(EVSES[:2]))
+    seen = [board.states(slots, T0).tolist()]
+
+    def changed(at: float = T0) -> list[bool]:
+        seen.append(board.states(slots, at).tolist())
+        return [new != old for new, old in zip(seen[-1], seen[-2], strict=True)]
+
+    await board.record([status(EVSES[0])])
+    assert changed() == [True, False]
+    await board.record([status(EVSES[0], received_at=T0 + 1, raw="free", stale_after=T0 + 950)])  # the same again
+    assert changed() == [False, False]
+    await board.record([status(EVSES[1], Availability.CHARGING), status(EVSES[0], Availability.CHARGING, T0 + 2)])
+    assert changed() == [True, True]
+    board.set_hold(EVSES[0], T0 + 60)
+    assert changed() == [True, False]
+    board.set_hold(EVSES[0], T0 + 90)  # extended, or another's
+    assert changed() == [True, False]
+    assert changed(T0 + 89.9) == [False, False]
+    assert changed(T0 + 90) == [True, False]
+    assert changed(T0 + 899.9) == [False, False]
+    assert changed(T0 + 900) == [True, True]  # both said anew when they go stale
+    assert board.states(slots[:0], T0).tolist() == []
+
+
 async def test_every_change_of_a_status_or_a_hold_is_numbered(board: LiveBoard) -> None:
     all_slots, (one, other) = board.find_slots(EVSES), board.find_slots(EVSES[:2]) or ()
     assert all_slots is not None

@@ -411,6 +411,22 @@ async def test_removing_a_feed_forgets_its_stations_and_no_others(index: Station
     assert await index.count_stations() == {"teld": 1, "tel": 2, "teld2": 2, "teld-x": 2}
 
 
+async def test_the_mark_is_another_after_each_change(index: StationIndex) -> None:
+    marks = [await index.mark()]
+    await index.upsert_stations("teld", [build_station(1)])
+    marks.append(await index.mark())
+    await index.upsert_stations("teld", [build_station(1, name="更新")])
+    marks.append(await index.mark())
+    replacement = await index.open_replacement("teld")
+    await replacement.add([build_station(2)])
+    await replacement.commit(remove_missing=True)
+    marks.append(await index.mark())
+    await index.remove_feed("teld")
+    marks.append(await index.mark())
+    assert len(set(marks)) == len(marks)
+    assert await index.mark() == marks[-1]
+
+
 async def test_stations_are_found_by_id_as_they_were_stated(index: StationIndex) -> None:
     random = Random(1)
     spot = Point(lon=0.125, lat=-45.5)

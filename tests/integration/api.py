@@ -257,15 +257,7 @@ def read_golden(api: Api, name: str) -> tuple[str, Any]:
 
 async def furnish(api: Api) -> None:
     """Fill the hub with the small world of the golden queries; 100 seconds go by meanwhile."""
-    await api.hub.ports.index.save_operators(
-        [
-            build_operator(feed="live", name="实时充电", website="https://live.example", phone="400-000-0000"),
-            build_operator(feed="priceless", name="价密充电"),
-            build_operator("NLREG", feed="register", name="Register"),
-            build_operator("NLSEC", feed="secret", name="Secret"),
-        ]
-    )
-    await api.index(*_stations_in_shanghai(), *_stations_elsewhere())
+    await furnish_stations(api)
     for number, gun in ((1, 1), (1, 3), (2, 1), (2, 2), (2, 3)):
         await api.say(evse_id(number, gun), Availability.AVAILABLE, age_s=30)
     await api.say(evse_id(1, 2), Availability.CHARGING)
@@ -277,6 +269,19 @@ async def furnish(api: Api) -> None:
     await _hold_some(api)
     for report in _reports(api.clock()):
         await api.hub.ports.ledger.save_report(report)
+
+
+async def furnish_stations(api: Api) -> None:
+    """Index the operators and stations of the small world."""
+    await api.hub.ports.index.save_operators(
+        [
+            build_operator(feed="live", name="实时充电", website="https://live.example", phone="400-000-0000"),
+            build_operator(feed="priceless", name="价密充电"),
+            build_operator("NLREG", feed="register", name="Register"),
+            build_operator("NLSEC", feed="secret", name="Secret"),
+        ]
+    )
+    await api.index(*_stations_in_shanghai(), *_stations_elsewhere())
 
 
 async def _hold_some(api: Api) -> None:
