@@ -4,15 +4,17 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import strawberry
+from strawberry.federation.schema_directives import Cost
 
 from app.errors import InvalidInputError
 from app.model.datum import Datum
 from app.model.search import Area, Near
 from app.services.sightings import Sighting
 from app.services.station_search import MAX_IDS
-from app.services.watching import MAX_STATIONS_A_WATCH, Change, ChangeKind, Following, News, What
+from app.services.watching import MAX_CHANGES_AT_ONCE, MAX_STATIONS_A_WATCH, Change, ChangeKind, Following, News, What
 from schema import geometry
 from schema.context import Context, Info, Source
+from schema.cost import about
 from schema.geometry import BoundingBoxInput, PositionInput
 from schema.scalars import DateTime, GeoJson, api_enum
 from schema.station import Filter, InputDatum, Station, read_radius
@@ -47,7 +49,8 @@ class AvailabilityChanges:
     """An event as it is shown."""
 
     changes: list[AvailabilityChange] = strawberry.field(
-        description="At most 100 changes, at most one of each station. They apply in any order, and more than once."
+        description="At most 100 changes, at most one of each station. They apply in any order, and more than once.",
+        directives=[about(MAX_CHANGES_AT_ONCE)],
     )
     at: DateTime = strawberry.field(description="The moment that the stations are shown at.")
     resynced: bool = strawberry.field(
@@ -116,7 +119,8 @@ class AvailabilitySubscription:
             "change is any other status of an Evse, whether by news, by a hold or because its news went stale; with a "
             "filter stations also enter and leave as they begin and cease to match. At most 2000 stations may match "
             "the filter, its live criteria aside."
-        )
+        ),
+        directives=[Cost(weight=50)],
     )
     async def availability_changed(
         self,

@@ -41,6 +41,6 @@ def matches_record(station: Station, wanted: StationFilter) -> bool:
     return (
         (not wanted.operator_ids or station.operator_id in wanted.operator_ids)
         and (not wanted.access or station.access in wanted.access)
-        and station.feed not in wanted.hidden_feeds
+        and not wanted.hidden.holds(station.operator_id)
         and ((not wanted.connector_types and wanted.min_power_w is None) or bool(qualifying_evses(station, wanted)))
     )

@@ -271,6 +271,10 @@ class Watch:
         self._is_shared = False
         self._on_touch = on_touch
 
+    def sees(self, known: _Watched) -> bool:
+        """Tell whether the station's live status is the viewer's to see."""
+        return not self.viewer.dark or self.viewer.grants_on(known.record).status
+
     def touch(self, known: _Watched) -> None:
         """Note that a station looks otherwise."""
         self.dirty.add(known)
@@ -359,7 +363,10 @@ class Watch:
                 good = board.fresh(flat, at, wanted.max_status_age_s or 0.0)
             ends = np.cumsum([len(some) for some in slots]).tolist()
             found = good.tolist()
-            belong = [True in found[end - len(some) : end] for some, end in zip(slots, ends, strict=True)]
+            belong = [
+                True in found[end - len(some) : end] and self.sees(known)
+                for known, some, end in zip(stations, slots, ends, strict=True)
+            ]
         if wanted.open_now:
             belong = [yes and known.is_open(at) for yes, known in zip(belong, stations, strict=True)]
         return belong
@@ -643,7 +650,8 @@ class Watching:
         for begin in range(0, self._register.count, _LOOKED_AT_ONCE):
             for known in self._register.look(begin, self._clock()):
                 for watch in known.watches:
-                    watch.touch(known)
+                    if watch.sees(known):
+                        watch.touch(known)
             await asyncio.sleep(0)
         now = asyncio.get_running_loop().time()
         at = self._clock()

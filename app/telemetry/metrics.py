@@ -125,6 +125,8 @@ REQUEST_S: Final = Timings(
 )
 PARTNER_REQUESTS: Final = Counts("chargegraph_partner_requests", "GraphQL requests by partner.", ["partner"])
 IN_FLIGHT: Final = Gauge("chargegraph_http_requests_in_flight", "Requests that are being answered.")
+SOCKETS: Final = Gauge("chargegraph_sockets", "WebSockets that are open.")
+SUBSCRIPTIONS: Final = Gauge("chargegraph_subscriptions", "Subscriptions to what changes at stations.")
 
 # ------------------------------------------------------------------------------------------------------ what they do
 

@@ -68,7 +68,9 @@ def build_app(
         ide_page=settings.ide,
         compressed=settings.compression,
     )
-    sockets = WebSocketEndpoint(services, doorkeeper, engine, graphql.plan)
+    sockets = WebSocketEndpoint(services, doorkeeper, engine, graphql.admit)
+    metrics.SOCKETS.set_function(lambda: sockets.socket_count)
+    metrics.SUBSCRIPTIONS.set_function(lambda: services.watching.follower_count)
 
     async def keyed(scope: Scope, receive: Receive, send: Send) -> None:
         if await _admits(doorkeeper, scope, send):

@@ -6,7 +6,7 @@ before. So a socket costs the memory of one answer, whatever happens meanwhile.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,14 +17,15 @@ from starlette.types import Receive, Scope, Send
 from app.errors import ChargegraphError, UnavailableError
 from app.services.bundle import Services
 from app.services.viewer import Viewer
+from app.web.admission import Admitted, OverQuotaError
 from app.web.auth import Doorkeeper
 from app.web.graphql_endpoint import DEADLINE_S
 from app.web.graphql_request import GraphQLRequest, RefusedError, read_payload
 from app.web.guard import KEY_REVOKED, Guard
 from app.web.http import header
 from schema.context import Context
-from schema.engine import Answer, Engine, Plan, Stream
-from schema.errors import ErrorCode, error_body, internal_error
+from schema.engine import Answer, Engine, Stream
+from schema.errors import ErrorCode, error_body, internal_error, unavailable_error
 
 PROTOCOL = "graphql-transport-ws"
 INIT_WITHIN_S = 5.0
@@ -71,15 +72,15 @@ class WebSocketEndpoint:
         services: Services,
         doorkeeper: Doorkeeper,
         engine: Engine,
-        plan: Callable[[GraphQLRequest, Viewer], Plan | Answer],
+        admit: Callable[[GraphQLRequest, Viewer], Awaitable[Admitted]],
         *,
         init_within_s: float = INIT_WITHIN_S,
     ) -> None:
-        """Take what is asked, who may ask, what executes, and what plans a request."""
+        """Take what is asked, who may ask, what executes, and what admits a request."""
         self.services = services
         self.doorkeeper = doorkeeper
         self.engine = engine
-        self.plan = plan
+        self.admit = admit
         self.init_within_s = init_within_s
         self._sockets = 0
         self._by_partner: dict[str, int] = {}
@@ -103,6 +104,11 @@ class WebSocketEndpoint:
             pass  # the client is gone
         finally:
             self._sockets -= 1
+
+    @property
+    def socket_count(self) -> int:
+        """How many sockets are open."""
+        return self._sockets
 
     @contextlib.contextmanager
     def counted(self, partner_id: str) -> Any:
@@ -264,12 +270,14 @@ class _Socket:
     async def _answer(self, request: GraphQLRequest, viewer: Viewer) -> Answer | Stream:
         engine = self._endpoint.engine
         try:
-            plan = self._endpoint.plan(request, viewer)
-        except RefusedError as refused:
+            admitted = await self._endpoint.admit(request, viewer)
+        except (RefusedError, OverQuotaError) as refused:
             return Answer(refused.body, executed=False)
+        except UnavailableError as absent:
+            return Answer({"errors": [unavailable_error(absent)]}, executed=False)
+        plan, name = admitted.plan, admitted.operation_name
         if isinstance(plan, Answer):
             return plan
-        name = request.operationName or None
         context = Context(self._endpoint.services, viewer)
         if plan.subscribes(name):
             return await engine.subscribe(plan, name, request.variables, context)

@@ -28,7 +28,8 @@ from app.model.identity import feed_of
 from app.model.station import StatedFees, Station
 from schema.root import schema
 from tests.builders import build_evse, build_operator, build_station, build_status
-from tests.integration.api import HERE, Api, open_api
+from tests.integration.api import HERE, Api, listening, open_api
+from tests.integration.streams import events_of
 
 D, S, P, R = Grant.DISCOVER, Grant.STATUS, Grant.PRICE, Grant.RESERVE
 LEVELS: tuple[frozenset[Grant], ...] = (
@@ -64,11 +65,12 @@ MINE = f"filter: {{operatorIds: {json.dumps(list(OPERATORS))}}}"
 
 
 class World(NamedTuple):
-    """What each operator has: its stations, found or unpublished, and the reservation of each partner that has one."""
+    """What each operator has, found or unpublished; the reservations of each partner; and where to subscribe."""
 
     stations: dict[str, Station]
     unpublished: dict[str, Station]
     reservations: dict[tuple[str, str], str]
+    url: str
 
     def station_ids(self) -> list[str]:
         return [station.id for station in (*self.stations.values(), *self.unpublished.values())]
@@ -82,7 +84,7 @@ def mark(operator: str, kind: str) -> str:
     return f"{kind}-of-{operator.replace(':', '-')}"
 
 
-def build_world() -> World:
+def build_world(url: str = "") -> World:
     stations: dict[str, Station] = {}
     unpublished: dict[str, Station] = {}
     for number, operator in enumerate(OPERATORS, 1):
@@ -100,7 +102,7 @@ def build_world() -> World:
                 published=published,
                 evses=tuple(build_evse(station.id, gun, reservable=True) for gun in (1, 2, 3)),
             )
-    return World(stations, unpublished, {})
+    return World(stations, unpublished, {}, url)
 
 
 async def say(api: Api, world: World, operators: Iterable[str], availability: Availability, word: str) -> None:
@@ -125,8 +127,8 @@ async def open_tenants(folder: Path, **environment: str) -> AsyncIterator[tuple[
     for name, rights in PROFILES.items():
         (profiles / f"{name}.toml").write_text(PROFILE.format(name=name, rights=rights), encoding="utf-8")
     settings = {"CHARGEGRAPH_PROFILES_DIR": str(profiles), "CHARGEGRAPH_FEEDS": ",".join(PROFILES), **environment}
-    async with open_api(folder, **settings) as api:
-        world = build_world()
+    async with open_api(folder, **settings) as api, listening(api.hub) as url:
+        world = build_world(url)
         index = api.hub.ports.index
         await index.save_operators(
             [
@@ -225,6 +227,16 @@ ROWS: dict[str, Row] = {
         mutation(reservationId=f'"{one}"', holdS="1", idempotencyKey=f'"no {one}"')
         for one in world.reservations.values()
     ],
+    "Subscription.availabilityChanged": lambda world: [
+        f"(stationIds: {ids(world.station_ids())})",
+        f"(stationIds: {ids(world.station_ids())}, {FREE})",
+        f"({NEAR}, {FRESH})",
+        f"({BOX})",
+        f"({BOX}, {FREE})",
+        f"(polygon: {RING})",
+        f"(route: {ROUTE}, corridorM: 500)",
+    ],
+    "Subscription.reservationUpdated": lambda world: each_by_id(list(world.reservations.values())),
     "Mutation.cancelReservation": lambda _: [mutation(reservationId='"rsv_none"', idempotencyKey='"no"')],
 }
 """For each field of a root its arguments, in all the ways in which it may tell of stations. A new one needs a row."""
@@ -279,7 +291,12 @@ async def answers(api: Api, world: World, partner: str) -> dict[str, bytes]:
     """What a partner is told, on every entry."""
     key = await api.key(partner)
     told = {}
-    for _, document in documents(world):
+    for row, document in documents(world):
+        if row.startswith("Subscription."):
+            async with events_of(world.url, key, document) as events:
+                _, first = await events.next()
+            told[document] = json.dumps(first, ensure_ascii=False).encode()
+            continue
         response = await api.post(key=key, json={"query": document})
         assert response.status_code == 200, (document, response.text)
         assert "errors" not in response.json(), (document, response.text)
@@ -337,6 +354,12 @@ def check_counts(world: World, told: dict[str, bytes], grants: dict[str, frozens
                     rights, default = feed["dataRights"], OFFERED[name]
                     shown = rights["maySeeStatus"], rights["mayShowPrice"], rights["mayReserve"]
                     assert shown == (S in default, P in default, R in default), "of operators without an agreement"
+                continue
+            case "Subscription.availabilityChanged":
+                changes = data["availabilityChanged"]["changes"]
+                assert {change["stationId"] for change in changes} == seen, document
+                for change in changes:
+                    check_station(change["station"], grants[change["station"]["operator"]["id"]])
                 continue
             case "operators":
                 assert [one["id"] for one in data["operators"]] == sorted(
@@ -454,6 +477,45 @@ async def check_blindness(api: Api, world: World) -> None:
 async def test_what_a_partner_may_not_have_changes_none_of_its_answers(tmp_path: Path) -> None:
     async with open_tenants(tmp_path) as (api, world):
         await check_blindness(api, world)
+
+
+async def test_a_subscriber_is_told_nothing_of_what_it_may_not_see(tmp_path: Path) -> None:
+    async with open_tenants(tmp_path) as (api, world):
+        news: Any = None
+        dark, lit = world.stations["open:ONE"], world.stations["mixed:ONE"]
+        await agree(api, {("A", "open:ONE"): frozenset({D, P}), ("A", "mixed:ONE"): EVERYTHING})
+        document = "subscription { availabilityChanged(" + BOX + "{}) { resynced changes { kind stationId } } }"
+        for also, kind in (("", "CHANGED"), (f", {FREE}", "LEFT")):
+            async with events_of(world.url, await api.key("A"), document.replace("{}", also, 1)) as events:
+                first = (await events.event())["availabilityChanged"]
+                assert lit.id in {change["stationId"] for change in first["changes"]}
+                await say(api, world, ["open:ONE"], Availability.CHARGING, "STATUS")
+                await say(api, world, ["mixed:ONE"], Availability.CHARGING, "STATUS")
+                news = (await events.event())["availabilityChanged"]
+                assert news == {"resynced": False, "changes": [{"kind": kind, "stationId": lit.id}]}
+                for _ in range(2):
+                    await say(api, world, ["open:ONE", "mixed:ONE"], Availability.AVAILABLE, "STATUS")
+        assert dark.id not in str(news)
+
+
+async def test_a_stream_ends_when_what_its_partner_may_have_changes(tmp_path: Path) -> None:
+    async with open_tenants(tmp_path) as (api, world):
+        document = f"subscription {{ availabilityChanged({BOX}) {{ changes {{ stationId }} }} }}"
+        async with (
+            events_of(world.url, await api.key("A"), document) as events,
+            events_of(world.url, await api.key("B"), document) as other,
+        ):
+            await events.event()
+            await other.event()
+            await api.hub.partners.create_agreement("open", "A", ())
+            api.clock.advance(5)
+            name, answer = await events.next()
+            assert name == "next" and "errors" in answer
+            assert await events.next() == ("complete", None)
+            await say(api, world, ["open:ONE"], Availability.CHARGING, "STATUS")
+            assert (await other.event())["availabilityChanged"]["changes"] == [
+                {"stationId": world.stations["open:ONE"].id}
+            ]
 
 
 # ----------------------------------------------------------------------------------------------------- reservations
