@@ -77,13 +77,14 @@ def serving(repository: Path, *words: str, **environment: str) -> Iterator[Serve
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     served = Served(process, f"http://127.0.0.1:{admin}")
     try:
         yield served
     finally:
-        if process.poll() is None:
-            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its workers, too
         served.end()
 
 
