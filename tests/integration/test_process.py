@@ -194,6 +194,7 @@ async def test_no_request_is_lost_when_workers_are_told_to_end_and_each_tells_it
         admins = [f"{first}:{int(port) + worker}" for worker in range(2)]
         for admin in admins:
             await until(f"{admin}/startupz", 200)
+            await until(f"{admin}/readyz", 200)
         async with httpx.AsyncClient(timeout=30) as client:
             pages = [(await client.get(f"{admin}/metrics")).text for admin in admins]
         ids = {line for page in pages for line in page.splitlines() if line.startswith("process_start_time_seconds ")}
