@@ -82,7 +82,8 @@ def test_every_query_of_the_documents_is_valid(repository: Path, document: str) 
 
 
 def test_every_query_of_the_readme_is_answered_as_a_golden_one(repository: Path) -> None:
-    golden = {print_ast(parse(path.read_text())) for path in (repository / "tests/golden/queries").glob("*.graphql")}
+    folders = [repository / "tests" / "golden" / name for name in ("queries", "subscriptions")]
+    golden = {print_ast(parse(path.read_text())) for folder in folders for path in folder.glob("*.graphql")}
     queries = re.findall(r"^```graphql\n(.*?)^```", _text(repository, "README.md"), re.MULTILINE | re.DOTALL)
     assert not [query for query in queries if print_ast(parse(query)) not in golden]
 

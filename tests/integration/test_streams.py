@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from app.model.availability import Availability
 from app.model.partner import Scope
 from app.web import guard, websocket
-from tests.integration.api import Api, evse_id, furnish, listening, open_api, station_id
+from tests.integration.api import GOLDEN, Api, evse_id, furnish, listening, open_api, station_id
 from tests.integration.streams import CHANGED, Socket, events_of, eventually, kinds, socket_to
 
 BOX = {"west": 121.4, "south": 31.1, "east": 121.6, "north": 31.3}
@@ -445,6 +445,22 @@ async def test_the_end_of_the_server_is_told(api: Api) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- server-sent events
+
+
+SUBSCRIPTIONS = GOLDEN.parent / "subscriptions"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SUBSCRIPTIONS.glob("*.graphql")))
+async def test_golden_subscriptions_begin_as_they_did(api: Api, url: str, name: str) -> None:
+    document = (SUBSCRIPTIONS / f"{name}.graphql").read_text(encoding="utf-8")
+    variables = json.loads((SUBSCRIPTIONS / f"{name}.variables.json").read_text(encoding="utf-8"))
+    expected = SUBSCRIPTIONS / f"{name}.json"
+    async with events_of(url, await api.key(), document, variables) as events:
+        told = await events.event()
+    if not expected.exists():
+        expected.write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        pytest.fail(f"{expected.name} was missing and has been written: read it as a partner would, and commit it")
+    assert told == json.loads(expected.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
