@@ -57,7 +57,7 @@ async def change(api: Api) -> None:
     watch, _ = followed(api)
     before = watch.round
     api.clock.advance(1)
-    free = Availability.AVAILABLE if int(api.clock()) % 2 else Availability.CHARGING
+    free = Availability.AVAILABLE if int(api.clock()) % 2 == 0 else Availability.CHARGING
     for number in (1, 3, 4, 5):
         await api.say(evse_id(number), free)
     await eventually(lambda: watch.round > before or not watch.followers)
