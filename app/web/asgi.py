@@ -82,7 +82,8 @@ def build_app(
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await (sockets if scope["path"] == GRAPHQL_PATH else refuse_socket)(scope, receive, send)
-        elif scope["type"] != "http":
+            return
+        if scope["type"] != "http":
             await rest(scope, receive, send)
             return
         path: str = scope["path"]

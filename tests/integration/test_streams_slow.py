@@ -15,7 +15,9 @@ from app.web import protocol
 from tests.integration.api import Api, evse_id, furnish, listening, open_api, station_id
 from tests.integration.streams import CHANGED, eventually, socket_to
 
-EVSES = " ".join(f"a{number}: evses {{ id status connectors {{ type maxPowerKw }} }}" for number in range(28))
+_FIELDS = """id localId name evseCode physicalReference presence status statusAgeS statusStale reservable inferred
+    equipmentId equipmentName manufacturer model statusStaleAt lastKnownStatus lastKnownAt statusReceivedAt rawStatus"""
+EVSES = " ".join(f"a{number}: evses {{ {_FIELDS} }}" for number in range(12))
 LARGE = (
     "subscription ($ids: [ID!]) { availabilityChanged(stationIds: $ids) { joined changes { station { "
     + EVSES
