@@ -8,12 +8,14 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from app.errors import ChargegraphError
 from app.web.http import JSON
 from schema.errors import ErrorCode, error_body
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_PARTS = 1_000
 UNREAD_S = 30.0
 """How long a client may read nothing while there is something for it, before its connection is cut."""
 
@@ -56,7 +58,25 @@ class _Impatient(asyncio.Protocol):
 
 
 class BoundedSocketProtocol(_Impatient, WebSocketsSansIOProtocol):
-    """One WebSocket."""
+    """One WebSocket.
+
+    uvicorn's keeps every part of a message until it is complete, empty ones too, and answers pings to a client that
+    does not read the answers. Here a message of more than MAX_PARTS ends the connection, and such pings are passed over.
+    """
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further part of a message."""
+        if len(self.frames) >= MAX_PARTS:
+            self.transport.abort()
+            return
+        super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless there are answers that the client has not read yet."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
 
 
 class BoundedHttpProtocol(_Impatient, HttpToolsProtocol):

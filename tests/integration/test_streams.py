@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.model.availability import Availability
 from app.model.partner import Scope
@@ -307,6 +308,14 @@ async def test_a_message_that_is_none_closes_the_socket(socket: Socket, name: st
     message, code = MESSAGES[name]
     await socket.connection.send(message)
     assert (await socket.closed())[0] == code
+
+
+async def test_a_message_in_endless_parts_ends_the_connection(socket: Socket) -> None:
+    await socket.connection.send(['{"type"', ': "pi', "", 'ng"}'])
+    assert await socket.next() == {"type": "pong"}
+    with suppress(ConnectionClosed):
+        await socket.connection.send([""] * 5_000)
+    assert await socket.closed() == (0, "")
 
 
 async def test_the_same_name_twice_closes_the_socket(socket: Socket) -> None:

@@ -129,3 +129,25 @@ async def test_who_reads_nothing_for_long_is_cut_off(api: Api, monkeypatch: pyte
         await eventually(lambda: watching.follower_count == 1)
         await change_until_cut_off(api)
         writer.transport.abort()
+
+
+async def test_pings_whose_answers_nobody_reads_are_passed_over(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bool] = []
+    handle_ping = protocol.BoundedSocketProtocol.handle_ping
+
+    def hear(self: protocol.BoundedSocketProtocol) -> None:
+        before = self.transport.get_write_buffer_size()
+        handle_ping(self)
+        heard.append(self.transport.get_write_buffer_size() > before)
+
+    monkeypatch.setattr(protocol.BoundedSocketProtocol, "handle_ping", hear)
+    ping = b"\x89\xfd" + b"\0" * 4 + b"p" * 125  # masked by zeros
+    async with listening(api.hub) as url, socket_to(url, sock=small_socket(url), max_queue=1) as slow:
+        await slow.init(await api.key())
+        await slow.subscribe("a", LARGE, {"ids": IDS})
+        await slow.next()
+        await change_until_stuck(api, 20)
+        slow.connection.transport.write(ping * 1_000)
+        await eventually(lambda: len(heard) == 1_000)
+        assert not any(heard)
+        slow.connection.transport.abort()
