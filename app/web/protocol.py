@@ -61,7 +61,7 @@ class BoundedSocketProtocol(_Impatient, WebSocketsSansIOProtocol):
     """One WebSocket.
 
     uvicorn's keeps every part of a message until it is complete, empty ones too, and answers pings to a client that
-    does not read the answers. Here a message of more than MAX_PARTS ends the connection, and such pings are passed over.
+    does not read the answers. Here a message of more than MAX_PARTS ends the connection, and such pings are ignored.
     """
 
     def handle_cont(self, event: Frame) -> None:
