@@ -14,7 +14,7 @@ from app.services.station_search import MAX_IDS
 from app.services.watching import MAX_CHANGES_AT_ONCE, MAX_STATIONS_A_WATCH, Change, ChangeKind, Following, News, What
 from schema import geometry
 from schema.context import Context, Info, Source
-from schema.cost import about
+from schema.cost import about, at_most
 from schema.geometry import BoundingBoxInput, PositionInput
 from schema.scalars import DateTime, GeoJson, api_enum
 from schema.station import Filter, InputDatum, Station, read_radius
@@ -121,6 +121,7 @@ class AvailabilitySubscription:
             "the filter, its live criteria aside."
         ),
         directives=[Cost(weight=50)],
+        **at_most("stationIds", MAX_CHANGES_AT_ONCE, "changes"),
     )
     async def availability_changed(
         self,

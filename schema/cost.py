@@ -102,6 +102,13 @@ def each(argument: str, most: int, *further: Size) -> dict[str, Any]:
     return {"directives": [about(most)], "metadata": {_SIZES: sizes}}
 
 
+def at_most(argument: str, most: int, *below: str) -> dict[str, Any]:
+    """Return what a field says (as keywords) below which a list has no more items than an argument, where that is
+    given; the list itself says how long it is otherwise.
+    """
+    return {"metadata": {_SIZES: (Size(argument, most, most, below),)}}
+
+
 def about(size: int) -> ListSize:
     """Return the directive of a list that is about so long."""
     return _list_size(assumed_size=size)

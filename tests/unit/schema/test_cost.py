@@ -63,6 +63,11 @@ def test_every_list_of_objects_says_how_long_it_is() -> None:
         ("{ ... @include(if: false) { operators { name } } feeds { id } }", 10),
         ("{ ...Q ...Q } fragment Q on Query { operators { name } }", 20),
         ('mutation { cancelReservation(input: {reservationId: "a", idempotencyKey: "k"}) { replayed } }', 10),
+        ('subscription { availabilityChanged(stationIds: ["a", "b"]) { changes { station { id } } } }', 50 + 2 * 2),
+        (
+            "subscription { availabilityChanged(box: {west: 1, south: 1, east: 2, north: 2}) { changes { kind } } }",
+            50 + 100,
+        ),
         ("{ __schema { types { name } } }", INTROSPECTION_COST),
         ("{ _service { sdl } }", INTROSPECTION_COST),
         (
