@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from app.index.embedded import EmbeddedIndex
 from app.live.embedded import EmbeddedLiveBoard
+from app.model.agreement import EVERYONE, Agreement, Grant
 from app.model.clock import ManualClock
 from app.model.feed import FeedInfo, FeedRights
 from app.model.geo import BoundingBox, Point
@@ -31,6 +32,12 @@ FEEDS = (
     FeedInfo(id="star", title="Star", party=PARTY, has_live_status=False, rights=FeedRights()),
     FeedInfo(id="hidden", title="Hidden", party=PARTY, has_live_status=True, rights=FeedRights(may_republish=False)),
 )
+AGREED = (
+    Agreement(id="1", subject="teld:a", partner_id=EVERYONE, grants=frozenset({Grant.DISCOVER}), made_at=NOON),
+    Agreement(id="2", subject="teld:b", partner_id="FLEET", grants=frozenset(), made_at=NOON),
+)
+"""Stations without status for everyone, and others that fleets must not find."""
+
 EVERYWHERE = Area(box=BoundingBox(west=-180, south=-90, east=180, north=90))
 STATIONS_A_FEED = 7
 STEPS = 25
@@ -76,14 +83,16 @@ class Reader:
             if change.kind is ChangeKind.LEFT:
                 self.known.pop(change.station_id, None)
             elif sighting is not None:
-                self.known[change.station_id] = shown(sighting)
+                self.known[change.station_id] = shown(self.viewer, sighting)
 
     def _is_exact(self, kind: ChangeKind, known: bool, news: News) -> None:
         assert known == (kind is not ChangeKind.ENTERED), news
 
 
-def shown(sighting: Any) -> Any:
-    return [(view.evse.id, view.availability, view.stale, view.held) for view in sighting.view.evses]
+def shown(viewer: Viewer, sighting: Any) -> Any:
+    # Who may not see the status does not hear of holds, either.
+    sees = viewer.grants_on(sighting.station).status
+    return [(view.evse.id, view.availability, view.stale, view.held and sees) for view in sighting.view.evses]
 
 
 async def fresh(search: StationSearch, reader: Reader, clock: ManualClock) -> dict[str, Any]:
@@ -94,7 +103,7 @@ async def fresh(search: StationSearch, reader: Reader, clock: ManualClock) -> di
     else:
         page = await search.search(reader.viewer, reader.what, reader.wanted, 1_000, None)
         sightings = [found.sighting for found in page.found]
-    return {sighting.station.id: shown(sighting) for sighting in sightings}
+    return {sighting.station.id: shown(reader.viewer, sighting) for sighting in sightings}
 
 
 def _filters(random: Random) -> StationFilter:
@@ -157,7 +166,7 @@ async def _replay(random: Random, folder: Path) -> None:
         for step in range(STEPS):
             if len(readers) < 4 or random.random() < 0.1:
                 kind = random.choice((PartnerKind.MAP, PartnerKind.FLEET))
-                viewer = viewer_of(Partner(id=kind.value, kind=kind, scopes=frozenset(Scope)), FEEDS)
+                viewer = viewer_of(Partner(id=kind.value, kind=kind, scopes=frozenset(Scope)), FEEDS, AGREED)
                 what, wanted = _whats(random, every_id), _filters(random)
                 following = await watching.follow(viewer, what, wanted)
                 readers.append(Reader(viewer, what, wanted, following))
