@@ -19,6 +19,7 @@ from app.telemetry import tracing
 
 WINDOW_S = 10.0
 SHOWN = 10
+_KINDS: Final = 1_000
 MAX_MESSAGE_CHARACTERS: Final = 4_000
 MAX_TRACE_CHARACTERS: Final = 16_000
 
@@ -126,6 +127,7 @@ def configure(log_format: LogFormat, secrets: Iterable[str] = (), *, access: boo
     root = logging.getLogger()
     for other in [each for each in root.handlers if each.get_name() == handler.get_name()]:
         root.removeHandler(other)
+    handler.addFilter(Seldom())
     root.addHandler(handler)
     logging.captureWarnings(capture=True)
     for name in ("chargegraph", "app", "indexers"):
@@ -138,16 +140,16 @@ def _at(record: logging.LogRecord) -> str:
 
 
 class Seldom(logging.Filter):
-    """Lets SHOWN warnings of a kind through in WINDOW_S, and tells afterwards how many it kept. Errors always pass."""
+    """Lets SHOWN warnings of a kind through in WINDOW_S, and tells afterwards how many it kept. All else passes."""
 
     def __init__(self) -> None:
         """Begin with nothing kept."""
         super().__init__()
-        self._windows: dict[str, tuple[float, int]] = {}  # by the texts in our program, which are few
+        self._windows: dict[str, tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record passes."""
-        if record.levelno > logging.WARNING:
+        if record.levelno != logging.WARNING:
             return True
         kind, now = str(record.msg), monotonic_s()
         began, count = self._windows.get(kind, (-math.inf, 0))
@@ -155,5 +157,7 @@ class Seldom(logging.Filter):
             if count > SHOWN:
                 record.msg = f"{kind} (and {count - SHOWN} before it that were not shown)"
             began, count = now, 0
+        if len(self._windows) >= _KINDS:  # the texts of programs are few, unless somebody writes names into them
+            self._windows.clear()
         self._windows[kind] = began, count + 1
         return count < SHOWN

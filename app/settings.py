@@ -96,7 +96,7 @@ SETTINGS = (
     Setting("CHARGEGRAPH_MAX_LIVE_RESERVATIONS", "500", "Most live reservations a partner may have at once."),
     Setting(
         "CHARGEGRAPH_QUOTAS",
-        "NAVIGATION=200000/s+200000000/h,MAP=100000/s+100000000/h,FLEET=100000/s+100000000/h",
+        "NAVIGATION=2000000/s+6000000000/h,MAP=2000000/s+6000000000/h,FLEET=2000000/s+6000000000/h",
         "What partners may use, in costs of operations, by kind or by a partner's id; windows of `s`, "
         "`min`, `h` or `d` joined by `+`, or `off`; who is not named keeps the default. `off` alone: no quotas.",
     ),

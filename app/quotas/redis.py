@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from app.logs import Seldom
 from app.model.quota import Verdict, Windows
 from app.quotas._bucket import Bucket
 from app.quotas.base import Quotas
@@ -23,7 +22,6 @@ SETTLE_S = 0.1
 _AGAIN_S = 1.0
 
 _log = logging.getLogger(__name__)
-_log.addFilter(Seldom())
 
 
 class RedisQuotas(Quotas):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import msgspec
 
 from app.errors import UnavailableError
-from app.logs import Seldom
 from app.model.agreement import EVERYONE, Agreement
 from app.model.clock import Clock, Instant
 from app.model.feed import FeedInfo
@@ -25,7 +24,6 @@ ASKED_AGAIN_S = 2.0
 _NEVER: Instant = -math.inf
 
 logger = logging.getLogger("chargegraph.agreements")
-logger.addFilter(Seldom())
 
 
 class _Kept(msgspec.Struct, frozen=True):

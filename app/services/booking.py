@@ -15,7 +15,6 @@ import msgspec
 
 from app.errors import NotAllowedError, UnavailableError
 from app.live.base import LiveBoard
-from app.logs import Seldom
 from app.model.availability import Availability
 from app.model.clock import Instant
 from app.model.partner import Scope
@@ -38,7 +37,6 @@ from app.telemetry import metrics, tracing
 MAX_LISTENERS_A_PARTNER = 1_000
 
 logger = logging.getLogger("chargegraph.booking")
-logger.addFilter(Seldom())
 
 
 class Booking:

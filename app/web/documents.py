@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 
 from app.errors import SettingsError
-from app.logs import Seldom
 from app.web.graphql_request import UNPROCESSABLE, GraphQLRequest, RefusedError
 from schema.engine import Answer, Engine
 from schema.errors import ErrorCode
@@ -32,7 +31,6 @@ _PREFIX = "sha256:"
 _EACH_DOCUMENT_KEPT_BYTES = 300  # its key and its place
 
 logger = logging.getLogger("chargegraph.documents")
-logger.addFilter(Seldom())
 
 
 class Mode(Enum):

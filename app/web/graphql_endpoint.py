@@ -54,7 +54,8 @@ DEADLINE_S = 10.0
 TRACE_HEADER = b"apollo-federation-include-trace"
 PREFLIGHTED = frozenset({b"apollo-require-preflight", b"x-apollo-operation-name"})
 """Header fields for which browsers ask first. A GET needs one of them, whatever it says, or a JSON Content-Type; or a
-browser's word that it keeps the answer from pages of other sites (Sec-Fetch-Mode: cors), which no page can make up."""
+browser's word that it keeps the answer from pages of other sites (Sec-Fetch-Mode: cors), which no page can make up. A
+stream needs none: what gateways send for a subscription has none, and pages of other sites cannot read it."""
 
 COST_WANTED = b"x-cost"
 """The header field of requests whose answers are to say what they cost, in ``extensions.cost``."""
@@ -189,7 +190,7 @@ class GraphQLEndpoint:
         ends_at = loop.time() + self._deadline_s
         async with asyncio.timeout_at(ends_at):
             viewer = await self._doorkeeper.find_viewer(scope)
-        if viewer is not None and method == "GET" and not _asks_first(scope):
+        if viewer is not None and method == "GET" and media_type != EVENT_STREAM and not _asks_first(scope):
             raise RefusedError(400, PREFLIGHT_NEEDED)
         if viewer is None:
             raise RefusedError(401, KEY_NEEDED, ErrorCode.UNAUTHENTICATED, CHALLENGE)

@@ -8,7 +8,6 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from app.errors import UnavailableError
-from app.logs import Seldom
 from app.web.http import JSON, BodyTooLargeError, BodyTooSlowError, ClientGoneError, read_body
 from indexers.base import InboundFeed, StatusBatch
 
@@ -23,7 +22,6 @@ _OPERATOR_ID = "operatorid"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 logger = logging.getLogger("chargegraph.inbound")
-logger.addFilter(Seldom())
 
 
 def inbound_router(path: str, feeds: Mapping[str, InboundFeed], on_push: OnPush, max_body_bytes: int) -> APIRouter:
