@@ -136,12 +136,14 @@ async def _introduce(hub: Hub, url: str, sandbox_url: str, began: Instant) -> No
 {sum(counts.values()):,} stations of {len(counts)} feeds are indexed after {system_clock() - began:.1f} s, \
 and their statuses keep moving.
 
-Paste this into another terminal:
+Look at them on a map, in a browser; it works offline:  {url}/#key={key}
+
+Or paste this into another terminal:
 
 curl -s {url}/graphql -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
   -d '{body}'
 
-Or open the IDE, which works offline:  {url}/graphql#key={key}&lon={variables["lon"]}&lat={variables["lat"]}
+Or open the IDE, which works offline, too:  {url}/graphql#key={key}&lon={variables["lon"]}&lat={variables["lat"]}
 The operators' platforms, to try your own client against:  {sandbox_url}/
 
 Ctrl-C stops everything.""",

@@ -76,7 +76,7 @@ SETTINGS = (
     Setting("CHARGEGRAPH_FEEDS", "", "Names of the feeds to run, separated by commas; empty runs none."),
     Setting("CHARGEGRAPH_PROFILES_DIR", "", "Folder of further feed profiles (*.toml); they win over ours by name."),
     Setting("CHARGEGRAPH_INBOUND_PATH", "/evcs/v1", "Path under which operators call us (T/CEC 102)."),
-    Setting("CHARGEGRAPH_IDE", "on", "Whether a browser that opens the GraphQL endpoint gets the IDE: on or off."),
+    Setting("CHARGEGRAPH_PAGES", "on", "Whether browsers get the map at `/` and the IDE at `/graphql`: on or off."),
     Setting(
         "CHARGEGRAPH_COMPILED", "on", "Whether answers are projected by compiled functions: on or off; off is slower."
     ),
@@ -123,7 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     feeds: tuple[str, ...]
     profiles_dir: Path | None
     inbound_path: str
-    ide: bool
+    pages: bool
     compiled: bool
     statuses: Literal["2025", "2026"]
     documents_dir: Path | None
@@ -170,7 +170,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         feeds=tuple(name.strip() for name in values["CHARGEGRAPH_FEEDS"].split(",") if name.strip()),
         profiles_dir=_folder("CHARGEGRAPH_PROFILES_DIR", values),
         inbound_path=inbound_path,
-        ide=_switch("CHARGEGRAPH_IDE", values),
+        pages=_switch("CHARGEGRAPH_PAGES", values),
         compiled=_switch("CHARGEGRAPH_COMPILED", values),
         statuses=_statuses("CHARGEGRAPH_STATUSES", values),
         documents_dir=_folder("CHARGEGRAPH_DOCUMENTS_DIR", values),

@@ -1,8 +1,8 @@
 """The whole HTTP surface as one ASGI application.
 
 The GraphQL endpoint stands in front as a plain function (a framework's route costs more than a search); FastAPI serves
-the rest. Without a key nothing answers but health, the IDE's page, and the addresses that operators call, which have
-keys of their own.
+the rest. Without a key nothing answers but health, the pages for people, and the addresses that operators call, which
+have keys of their own.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ from app.services.agreements import Agreements
 from app.services.bundle import Services
 from app.settings import Settings
 from app.telemetry import metrics
-from app.web import ide
+from app.web import pages
 from app.web.auth import CHALLENGE, KEY_NEEDED, Doorkeeper
 from app.web.documents import Documents, read_manifests
 from app.web.exchange import Observer
 from app.web.graphql_endpoint import GraphQLEndpoint
 from app.web.health import PAGES, send_health
-from app.web.http import JSON, send_bytes
+from app.web.http import HTML, JSON, header, negotiate, send_bytes
 from app.web.inbound import OnPush, inbound_router
 from app.web.lifecycle import Lifecycle
 from app.web.websocket import WebSocketEndpoint, refuse_socket
@@ -34,6 +34,8 @@ from schema.engine import FRAGMENTS, Engine
 from schema.errors import ErrorCode, error_body, unavailable_error
 
 GRAPHQL_PATH = "/graphql"
+START_PATH = "/"
+_PAGE_PATHS = tuple(page.path + "/" for page in pages.PAGES)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -52,8 +54,9 @@ def build_app(
     Reads the partners' trusted documents; raises SettingsError when one of them is none.
     """
     rest = FastAPI(title="Chargegraph", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    if settings.ide:
-        rest.mount(ide.PATH, StaticFiles(packages=[("app.web", "static/ide")]))
+    if settings.pages:
+        for page in pages.PAGES:
+            rest.mount(page.path, StaticFiles(packages=[("app.web", page.folder)]))
     rest.include_router(inbound_router(settings.inbound_path, inbound, on_push, settings.max_body_bytes))
     doorkeeper = Doorkeeper(partners, Agreements(partners, services.feeds, services.clock))
     engine = Engine(compiled=settings.compiled)
@@ -65,7 +68,7 @@ def build_app(
         documents=Documents({} if settings.documents_dir is None else read_manifests(settings.documents_dir, engine)),
         statuses=settings.statuses,
         max_body_bytes=settings.max_body_bytes,
-        ide_page=settings.ide,
+        ide_page=settings.pages,
         compressed=settings.compression,
     )
     sockets = WebSocketEndpoint(services, doorkeeper, engine, graphql.admit)
@@ -78,6 +81,9 @@ def build_app(
 
     async def health(scope: Scope, receive: Receive, send: Send) -> None:
         await send_health(lifecycle, scope, receive, send)
+
+    async def start(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI has it
+        await pages.send_page(send, pages.MAP)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -92,8 +98,10 @@ def build_app(
             app, surface = graphql, "graphql"
         elif path in PAGES:
             app, surface = health, "health"
-        elif path.startswith(ide.PATH + "/"):
-            app, surface = rest, "ide"
+        elif settings.pages and _opens_the_start(scope):
+            app, surface = start, "pages"
+        elif path.startswith(_PAGE_PATHS):
+            app, surface = rest, "pages"
         elif _is_operators(scope, settings.inbound_path):
             app, surface = rest, "operators"
         else:
@@ -109,6 +117,13 @@ def _count_caches(engine: Engine) -> None:
     metrics.FRAGMENT_BYTES.set_function(lambda: FRAGMENTS.size_bytes)
     metrics.FRAGMENT_USES.labels("hit").set_function(lambda: FRAGMENTS.hits)
     metrics.FRAGMENT_USES.labels("miss").set_function(lambda: FRAGMENTS.misses)
+
+
+def _opens_the_start(scope: Scope) -> bool:
+    """Tell whether a person opens the start page: a GET that likes HTML."""
+    if scope["path"] != START_PATH or scope["method"] != "GET":
+        return False
+    return negotiate(header(scope, b"accept") or "", (HTML, JSON), default=JSON) == HTML
 
 
 def _is_operators(scope: Scope, inbound_path: str) -> bool:

@@ -21,7 +21,7 @@ from app.errors import UnavailableError
 from app.model.partner import Scope as PartnerScope
 from app.services.bundle import Services
 from app.services.viewer import Viewer
-from app.web import exchange, ide
+from app.web import exchange, pages
 from app.web.admission import Admitted, Gate, OverQuotaError
 from app.web.auth import CHALLENGE, KEY_HEADERS, KEY_NEEDED, Doorkeeper
 from app.web.compression import COMPRESSED_FROM_BYTES, VARY, compress, encoding_for
@@ -31,6 +31,7 @@ from app.web.graphql_request import UNPROCESSABLE, GraphQLRequest, RefusedError,
 from app.web.guard import Guard
 from app.web.http import (
     BODY_DEADLINE_S,
+    HTML,
     JSON,
     BodyTooLargeError,
     BodyTooSlowError,
@@ -102,7 +103,7 @@ class GraphQLEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if self._ide_page and _is_browser(scope):
-            await ide.send_page(send)
+            await pages.send_page(send, pages.IDE)
             return
         accept = header(scope, b"accept")
         media_type = negotiate(accept, MEDIA_TYPES, default=JSON)
@@ -346,4 +347,4 @@ def _is_browser(scope: Scope) -> bool:
         return False
     if any(name in KEY_HEADERS for name, _ in scope["headers"]):
         return False
-    return negotiate(header(scope, b"accept") or "", ("text/html", *MEDIA_TYPES), default=JSON) == "text/html"
+    return negotiate(header(scope, b"accept") or "", (HTML, *MEDIA_TYPES), default=JSON) == HTML

@@ -11,6 +11,7 @@ from app.errors import ChargegraphError
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 JSON = "application/json"
+HTML = "text/html"
 UTF8_NAMES = {"utf-8", "utf8"}
 BODY_DEADLINE_S = 10.0
 MAX_LIST_CHARACTERS = 2_000

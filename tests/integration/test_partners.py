@@ -1,5 +1,7 @@
 """Who may ask what: keys, scopes, and what each feed's contract lets each kind of partner see, on every way in."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
@@ -25,9 +27,10 @@ async def api(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/livez", "/readyz", "/graphql", "/graphql/ide/ide.js", "/graphql/ide/graphiql.min.css"]
+    "path",
+    ["/livez", "/readyz", "/", "/map/main.js", "/graphql", "/graphql/ide/ide.js", "/graphql/ide/graphiql.min.css"],
 )
-async def test_health_and_the_ide_answer_everyone(api, path):
+async def test_health_and_the_pages_answer_everyone(api, path):
     response = await api.client.get(path, headers={"accept": "text/html,*/*;q=0.8"})
     assert response.status_code == 200
 
@@ -61,21 +64,22 @@ async def test_operators_calls_are_let_through_to_be_checked_by_their_own_secret
     assert (response.status_code, response.json()["Ret"]) == (200, 4003)
 
 
-async def test_the_ide_can_be_switched_off(tmp_path):
-    async with open_api(tmp_path, CHARGEGRAPH_IDE="off") as api:
-        for path, status in (("/graphql", 401), ("/graphql/ide/ide.js", 404)):
+async def test_the_pages_can_be_switched_off(tmp_path):
+    async with open_api(tmp_path, CHARGEGRAPH_PAGES="off") as api:
+        for path, status in (("/", 401), ("/map/main.js", 404), ("/graphql", 401), ("/graphql/ide/ide.js", 404)):
             assert (await api.client.get(path, headers={"accept": "text/html"})).status_code == status
 
 
-async def test_the_page_runs_nothing_that_is_not_ours(api):
-    page = await api.client.get("/graphql", headers={"accept": "text/html"})
+@pytest.mark.parametrize("path", ["/", "/graphql"])
+async def test_the_page_runs_nothing_that_is_not_ours(api, path):
+    page = await api.client.get(path, headers={"accept": "text/html"})
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "script-src 'self'" in policy and "frame-ancestors 'none'" in policy
     for attribute in ('src="', 'href="'):
         for address in (part.partition('"')[0] for part in page.text.split(attribute)[1:]):
             assert address == "data:," or (await api.client.get(address)).status_code == 200, address
-    assert page.text.count("<script") == page.text.count("<script defer src=")
+    assert page.text.count("<script") == len(re.findall(r'<script (?:defer|type="module") src="/', page.text))
 
 
 # ------------------------------------------------------------------------------------------------------- keys

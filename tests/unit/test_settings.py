@@ -10,7 +10,7 @@ def test_the_defaults_are_settings():
     settings = read_settings({"PATH": "/bin"})
     assert settings.data_dir == Path("var")
     assert settings.feeds == ()
-    assert settings.ide is True
+    assert settings.pages is True
 
 
 def test_values_are_read(tmp_path):
@@ -18,13 +18,13 @@ def test_values_are_read(tmp_path):
         {
             "CHARGEGRAPH_FEEDS": "teld, csg,",
             "CHARGEGRAPH_PORT": "0",
-            "CHARGEGRAPH_IDE": "Off",
+            "CHARGEGRAPH_PAGES": "Off",
             "CHARGEGRAPH_PROFILES_DIR": str(tmp_path),
             "CHARGEGRAPH_INBOUND_PATH": "/evcs/v2/",
         }
     )
     assert settings.feeds == ("teld", "csg")
-    assert (settings.port, settings.ide, settings.profiles_dir) == (0, False, tmp_path)
+    assert (settings.port, settings.pages, settings.profiles_dir) == (0, False, tmp_path)
     assert settings.inbound_path == "/evcs/v2"
 
 
@@ -36,7 +36,7 @@ def test_values_are_read(tmp_path):
         ("CHARGEGRAPH_PORT", "65536"),
         ("CHARGEGRAPH_PORT", "-1"),
         ("CHARGEGRAPH_PORT", "²"),
-        ("CHARGEGRAPH_IDE", "yes"),
+        ("CHARGEGRAPH_PAGES", "yes"),
         ("CHARGEGRAPH_PROFILES_DIR", "no-such-folder"),
         ("CHARGEGRAPH_INBOUND_PATH", "evcs"),
         ("CHARGEGRAPH_MAX_BODY_BYTES", "1"),

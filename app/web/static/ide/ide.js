@@ -1,5 +1,6 @@
 // Starts GraphiQL on the endpoint that served this page. The key comes from the address's fragment (#key=…), which
-// browsers never send to a server, or from the form; it is remembered until this tab is closed.
+// browsers never send to a server, or from the form; it is remembered until this tab is closed. The fragment may name a
+// query and its variables, too, as the map page's links do.
 "use strict";
 
 const REMEMBERED = "chargegraph-key";
@@ -30,6 +31,10 @@ key.value = fragment.get("key") || sessionStorage.getItem(REMEMBERED) || "";
 sessionStorage.setItem(REMEMBERED, key.value);
 const place = { lon: Number(fragment.get("lon")) || 121.4737, lat: Number(fragment.get("lat")) || 31.2304 };
 
+const given = fragment.has("query")
+  ? { query: fragment.get("query"), variables: fragment.get("variables") ?? "{}" }
+  : { variables: JSON.stringify(place, null, 2) };
+
 document.getElementById("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem(REMEMBERED, key.value.trim());
@@ -50,7 +55,7 @@ ReactDOM.createRoot(document.getElementById("ide")).render(
   React.createElement(GraphiQL, {
     fetcher,
     defaultQuery: QUERY,
-    variables: JSON.stringify(place, null, 2),
+    ...given,
     defaultEditorToolsVisibility: "variables",
   }),
 );
