@@ -208,12 +208,16 @@ export class Actions {
     }
   }
 
-  apply({ changes }, variables) {
-    const stations = new Map(this.state.stations);
+  // What is told anew replaces what there was, once all of it has come.
+  apply({ changes, resynced, more }, variables) {
+    if (resynced) this.anew = new Map();
+    const stations = this.anew ?? new Map(this.state.stations);
     for (const { kind, stationId, station } of changes) {
       if (kind === "LEFT" || !station) stations.delete(stationId);
       else stations.set(stationId, station);
     }
+    if (this.anew && more) return;
+    this.anew = null;
     const exchanges = { ...this.state.exchanges, live: { query: LIVE, variables, streams: true } };
     this.set({ stations, total: stations.size, live: "on", exchanges });
     const { selectedId, say } = this.state;
@@ -382,8 +386,11 @@ export class Actions {
 
   async afterChange(evseId) {
     if (this.state.selectedId) await this.loadStation();
-    document.querySelector(`[data-hold="${CSS.escape(evseId)}"]`)?.focus();
-    this.refresh({ quiet: true });
+    if (document.activeElement === document.body) {
+      // The button that was pressed is gone; the other one stands where it was.
+      (document.querySelector(`[data-hold="${CSS.escape(evseId)}"]`) ?? document.getElementById("side")).focus();
+    }
+    if (this.state.live !== "on") this.refresh({ quiet: true });
   }
 
   ended(hold) {

@@ -32,6 +32,7 @@ export const LIVE = `subscription MapLive($box: BoundingBoxInput!, $filter: Stat
   availabilityChanged(box: $box, filter: $filter, datum: WGS84) {
     at
     resynced
+    more
     changes { kind stationId station { ...Shown } }
   }
 }

@@ -12,7 +12,6 @@ const MOST_PLACES = 40;
 const MOST_EVSES = 24;
 const NEAR_DEG = 0.6;
 const FORMS = ["graphql", "json", "curl"];
-const ORDER = ["AVAILABLE", "RESERVED"];
 
 // A text as an operator wrote it, in the language that its script tells.
 function Told({ text }) {
@@ -58,7 +57,7 @@ export function Side({ state, actions }) {
     <${Problem} state=${state} actions=${actions} />
     <${Holds} state=${state} actions=${actions} />
     ${state.selectedId
-      ? html`<${Station} state=${state} actions=${actions} />`
+      ? html`<${Station} key=${state.selectedId} state=${state} actions=${actions} />`
       : html`<${Results} state=${state} actions=${actions} />`}`;
 }
 
@@ -251,6 +250,7 @@ function placeName({ say, language }, places, { location, tile }) {
 function Station({ state, actions }) {
   const { say, station, stationGone } = state;
   const [all, showAll] = useState(false);
+  const order = useRef(null);
   useEffect(() => {
     const leave = (event) => event.key === "Escape" && actions.leaveStation();
     document.addEventListener("keydown", leave);
@@ -260,8 +260,10 @@ function Station({ state, actions }) {
   if (stationGone) return html`<div class="station">${back}<h2 id="station-title" tabindex="-1">${say("station.gone")}</h2></div>`;
   if (!station) return html`<div class="station">${back}<p class="loading">${say("loading")}</p></div>`;
   const { kind, stale, words } = judge(say, station.availability);
-  const rank = ({ status }) => (ORDER.includes(status) ? ORDER.indexOf(status) : ORDER.length);
-  const evses = [...station.evses].sort((one, other) => rank(one) - rank(other));
+  // The free ones first, as they were when the station was opened: rows that jump about cannot be read.
+  order.current ??= new Map(freeFirst(station.evses).map(({ id }, i) => [id, i]));
+  const place = ({ id }) => order.current.get(id) ?? Infinity;
+  const evses = [...station.evses].sort((one, other) => place(one) - place(other));
   return html`
     <article class="station" aria-labelledby="station-title">
       ${back}
@@ -273,6 +275,11 @@ function Station({ state, actions }) {
       <ul class="evses">${evses.slice(0, all ? undefined : MOST_EVSES).map((evse) => html`<${Evse} key=${evse.id} state=${state} actions=${actions} evse=${evse} />`)}</ul>
       ${!all && evses.length > MOST_EVSES && html`<button type="button" onClick=${() => showAll(true)}>${say("station.all", { count: evses.length })}</button>`}
     </article>`;
+}
+
+function freeFirst(evses) {
+  const isTaken = ({ status, heldByMe }) => Number(status !== "AVAILABLE" && !heldByMe);
+  return [...evses].sort((one, other) => isTaken(one) - isTaken(other));
 }
 
 function facts(say, station) {
