@@ -65,9 +65,9 @@ def test_every_value_of_an_enum_has_its_words(words: dict[str, dict[str, str]], 
 
 def test_every_query_of_the_page_is_valid() -> None:
     text = (PAGE / "documents.js").read_text(encoding="utf-8")
-    [shown] = re.findall(r"const SHOWN = `([^`]*)`", text)
-    exported = re.findall(r"export const (\w+) = `([^`]*)`", text)
-    documents = {name: parse(query.replace("${SHOWN}", shown)) for name, query in exported}
+    pieces = dict(re.findall(r"^const (\w+) = `([^`]*)`", text, re.MULTILINE))
+    exported = re.findall(r"^export const (\w+) = `([^`]*)`", text, re.MULTILINE)
+    documents = {name: parse(re.sub(r"\$\{(\w+)\}", lambda piece: pieces[piece[1]], query)) for name, query in exported}
     assert len(documents) == text.count("export const")
     assert {name: found for name, query in documents.items() if (found := validate(schema._schema, query))} == {}
 

@@ -71,13 +71,17 @@ async def test_what_is_printed_works_and_ctrl_c_ends_everything(
             async with httpx.AsyncClient() as client:
                 answer = (await client.post(url, headers=headers, content=body)).json()
                 ide = await client.get(url, headers={"Accept": "text/html"})
-                pages = [await client.get(httpx.URL(url).join(path)) for path in linked(ide.text)]
+                look = re.search(r"on a map, in a browser.*?(http://\S+/)#key=(\S+)", printed)
+                assert look is not None and headers["Authorization"] == f"Bearer {look[2]}"
+                start = await client.get(look[1], headers={"Accept": "text/html"})
+                paths = [*linked(ide.text), *linked(start.text)]
+                pages = [await client.get(httpx.URL(url).join(path)) for path in paths]
                 pushed = await wait_for_pushes(client, sandbox[1])
             assert "errors" not in answer
             assert answer["data"]["nearbyStations"]["totalCount"] > 0
             statuses = {evse["status"] for evse in evses(answer)}
             assert "AVAILABLE" in statuses
-            assert pages and {page.status_code for page in pages} == {200}
+            assert linked(start.text) and {page.status_code for page in pages} == {200}
             assert pushed > 0
             process.send_signal(signal.SIGINT)
             async with asyncio.timeout(STOPPED_S):

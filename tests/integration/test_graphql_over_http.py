@@ -38,7 +38,7 @@ OPERATORS = "{ operators { id } }"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def api(tmp_path_factory):
-    async with open_api(tmp_path_factory.mktemp("over_http"), CHARGEGRAPH_IDE="off") as api:
+    async with open_api(tmp_path_factory.mktemp("over_http"), CHARGEGRAPH_PAGES="off") as api:
         await furnish(api)
         yield api
 

@@ -62,6 +62,12 @@ export class Actions {
     this.changed(this.state);
   }
 
+  // For screen readers; what stations do waits until this has been heard.
+  tell(said) {
+    this.saidAt = performance.now();
+    this.set({ said });
+  }
+
   // ------------------------------------------------------------------------------------------------- language, key
 
   speak(language) {
@@ -80,6 +86,7 @@ export class Actions {
   }
 
   useKey(key) {
+    this.stop();
     sessionStorage.setItem(REMEMBERED_KEY, key);
     this.set({ key, keyRefused: false, holds: [], selectedId: null, station: null, problem: null });
     if (key) this.begin();
@@ -97,18 +104,21 @@ export class Actions {
     try {
       const { data, ms, bytes } = await ask(this.state.key, query, variables, signal);
       const exchanges = which ? { ...this.state.exchanges, [which]: { query, variables, ms, bytes } } : this.state.exchanges;
-      const wasAway = this.state.problem?.code === "away";
+      const { problem, say } = this.state;
+      const wasAway = problem?.code === "away";
+      const isOver = wasAway || problem?.about === which;
       this.failures = 0;
-      this.set({ exchanges, problem: null, ...(wasAway ? { said: this.state.say("problem.back") } : {}) });
+      this.set({ exchanges, problem: isOver ? null : problem });
+      if (wasAway) this.tell(say("problem.back"));
       return data;
     } catch (error) {
       if (signal?.aborted) return null;
-      this.fail(error);
+      this.fail(error, which);
       throw error;
     }
   }
 
-  fail(error) {
+  fail(error, about) {
     if (error.code === "UNAUTHENTICATED") {
       this.stop();
       this.set({ keyRefused: true, problem: null, live: "off" });
@@ -119,7 +129,7 @@ export class Actions {
     this.failures += 1;
     const code = error instanceof Away ? "away" : error.code;
     const retryAt = comesBack ? performance.now() + waitS * 1_000 : null;
-    this.set({ problem: { code, message: error.message, retryAt }, live: error instanceof Away ? "away" : this.state.live });
+    this.set({ problem: { about, code, message: error.message, retryAt }, live: error instanceof Away ? "away" : this.state.live });
   }
 
   stop() {
@@ -203,7 +213,7 @@ export class Actions {
     } catch (error) {
       if (signal.aborted) return;
       this.listening = null;
-      if (error instanceof Away || error.code === "UNAUTHENTICATED") this.fail(error);
+      if (error instanceof Away || error.code === "UNAUTHENTICATED") this.fail(error, "live");
       else this.set({ live: "off" }); // this hub or this key has no such subscription: ask now and then
     }
   }
@@ -224,8 +234,8 @@ export class Actions {
     const mine = changes.find(({ stationId }) => stationId === selectedId);
     if (mine) this.loadStation();
     if (mine?.station && performance.now() - this.saidAt > ANNOUNCED_MS) {
-      this.saidAt = performance.now();
-      this.set({ said: say("live.changed", { name: mine.station.name ?? "", text: judge(say, mine.station.availability).words }) });
+      const { words } = judge(say, mine.station.availability);
+      this.tell(say("live.changed", { name: mine.station.name ?? say("results.unnamed"), text: words }));
     }
     if (stations.size > MOST_STATIONS) this.refresh();
   }
@@ -245,7 +255,7 @@ export class Actions {
       if (leftS <= 0) this.ended(hold);
       else if (leftS <= 60 && !hold.warned) {
         hold.warned = true;
-        this.set({ said: this.state.say("hold.soon", { name: hold.name }) });
+        this.tell(this.state.say("hold.soon", { name: hold.name }));
       }
     }
     if (holds.length > 0 || problem || station) this.set({ now });
@@ -256,21 +266,22 @@ export class Actions {
   async search(typed) {
     const { place, filter, text } = understand(typed, this.places);
     const meant = { ...this.state.filter, ...filter, text: text || undefined };
-    this.leaveStation();
-    this.set({ typed, filter: meant, which: "map" });
+    this.set({ typed, filter: meant, which: "map", selectedId: null, station: null, stationGone: false });
+    // Where the map moves, it asks by itself.
     if (place) this.atlas.go({ lon: place[2], lat: place[3] }, CITY_ZOOM);
-    else if (text) await this.findAnywhere();
-    this.refresh();
+    else if (!text || !(await this.findAnywhere())) this.refresh();
   }
 
+  // Moves to what matches, wherever it is; tells whether there is any.
   async findAnywhere() {
     try {
       const data = await this.ask(null, CLUSTERS, { box: WORLD, zoom: WORLD_ZOOM, filter: this.wanted() });
       const points = data.stationClusters.map(({ location }) => location).filter(Boolean);
       if (points.length > 0) this.atlas.fit(points);
-      else this.set({ said: this.state.say("search.nothing") });
+      else this.tell(this.state.say("search.nothing"));
+      return points.length > 0;
     } catch {
-      // `ask` has told it
+      return false; // `ask` has told it
     }
   }
 
@@ -344,11 +355,8 @@ export class Actions {
     const payload = await this.change("reserveEvse", HOLD, { evseId, holdS: HOLD_S, idempotencyKey }, evseId, idempotencyKey);
     if (!payload) return;
     const held = heldFrom(payload.reservation);
-    this.set({
-      now: performance.now(),
-      holds: [held, ...this.state.holds.filter(({ id }) => id !== held.id)],
-      said: this.state.say("hold.made", { name }),
-    });
+    this.set({ now: performance.now(), holds: [held, ...this.state.holds.filter(({ id }) => id !== held.id)] });
+    this.tell(this.state.say("hold.made", { name }));
     await this.afterChange(evseId);
   }
 
@@ -359,7 +367,8 @@ export class Actions {
     const input = { reservationId: id, idempotencyKey };
     const payload = await this.change("cancelReservation", CANCEL, input, evseId, idempotencyKey);
     if (!payload) return;
-    this.set({ holds: this.state.holds.filter((other) => other.id !== id), said: this.state.say("hold.cancelled", { name }) });
+    this.set({ holds: this.state.holds.filter((other) => other.id !== id) });
+    this.tell(this.state.say("hold.cancelled", { name }));
     await this.afterChange(evseId);
   }
 
@@ -394,10 +403,8 @@ export class Actions {
   }
 
   ended(hold) {
-    this.set({
-      holds: this.state.holds.filter(({ id }) => id !== hold.id),
-      said: this.state.say("hold.ended", { name: hold.name }),
-    });
+    this.set({ holds: this.state.holds.filter(({ id }) => id !== hold.id) });
+    this.tell(this.state.say("hold.ended", { name: hold.name }));
     if (this.state.selectedId) this.loadStation();
   }
 }

@@ -3,6 +3,7 @@
 
 const ENDPOINT = "/graphql";
 const ANSWERED_WITHIN_MS = 15_000;
+const SILENT_MS = 45_000; // the hub says something at least every 12 seconds
 
 // The hub answered, and not with what was asked for: its error's code and words.
 export class Refused extends Error {
@@ -76,7 +77,8 @@ async function* events(body, signal) {
   let rest = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const silence = setTimeout(() => reader.cancel().catch(() => {}), SILENT_MS);
+      const { done, value } = await reader.read().finally(() => clearTimeout(silence));
       if (done) return;
       const parts = (rest + value).split(/\r?\n\r?\n/);
       rest = parts.pop();

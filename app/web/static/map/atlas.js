@@ -5,6 +5,8 @@ import { judge, judgeCluster } from "./judge.js";
 
 const NATION = [[18, 73.5], [53.6, 135]];
 const CLUSTERS_DEEPER = 2; // a tile of the cluster query is 64 pixels wide on the map
+const TILE_PIXELS = 256;
+const MOST_TILES = 4096; // of one question
 const DEEPEST = 17;
 const GRID_FROM = 9;
 const CALM = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -64,7 +66,18 @@ export class Atlas {
       north: within(bounds.getNorth(), 90),
     };
     const { lng, lat } = this.map.getCenter();
-    return { box, zoom: Math.round(this.map.getZoom()) + CLUSTERS_DEEPER, center: { lon: lng, lat } };
+    return { box, zoom: this.clusterZoom(), center: { lon: lng, lat } };
+  }
+
+  clusterZoom() {
+    const { x, y } = this.map.getSize();
+    let zoom = Math.round(this.map.getZoom()) + CLUSTERS_DEEPER;
+    const tiles = () => {
+      const width = TILE_PIXELS * 2 ** (this.map.getZoom() - zoom);
+      return (x / width + 1) * (y / width + 1);
+    };
+    while (tiles() > MOST_TILES) zoom -= 1;
+    return zoom;
   }
 
   showNation(options = {}) {

@@ -11,6 +11,10 @@ export const CLUSTERS = `query MapClusters($box: BoundingBoxInput!, $zoom: Int!,
 }
 `;
 
+const RESERVATION = `id state live guarantee expiresAt serverTime ttlS evseId
+  station { id name }
+  evse { id localId name physicalReference }`;
+
 const SHOWN = `id name address openNow
   operator { name }
   location(datum: WGS84) { lon lat }
@@ -53,7 +57,7 @@ export const STATION = `query OneStation($id: ID!) {
     availability { available total unknown stale asOf }
     evses {
       id localId name physicalReference
-      status statusAgeS statusStale lastKnownStatus reservable heldByMe
+      status statusAgeS statusStale lastKnownStatus heldByMe
       connectors { id type maxPowerKw }
     }
   }
@@ -62,10 +66,14 @@ export const STATION = `query OneStation($id: ID!) {
 
 export const HOLD = `mutation Hold($input: ReserveEvseInput!) {
   reserveEvse(input: $input) {
-    reservation { id state live guarantee expiresAt serverTime ttlS evseId station { id name } evse { id localId name physicalReference } }
+    reservation { ...Kept }
     replayed
     userErrors { code message field }
   }
+}
+
+fragment Kept on Reservation {
+  ${RESERVATION}
 }
 `;
 
@@ -80,9 +88,11 @@ export const CANCEL = `mutation LetGo($input: CancelReservationInput!) {
 
 export const HOLDS = `query MyHolds {
   reservations(first: 20, liveOnly: true) {
-    edges {
-      node { id state live guarantee expiresAt serverTime ttlS evseId station { id name } evse { id localId name physicalReference } }
-    }
+    edges { node { ...Kept } }
   }
+}
+
+fragment Kept on Reservation {
+  ${RESERVATION}
 }
 `;

@@ -327,7 +327,7 @@ function Evse({ state, actions, evse }) {
       <span class="evse-do">
         ${hold
           ? html`<${Left} say=${say} hold=${hold} now=${now} /><${LetGo} state=${state} actions=${actions} hold=${hold} />`
-          : evse.status === "AVAILABLE" && evse.reservable !== false && html`<button type="button" class="primary" data-hold=${evse.id} aria-disabled=${wish?.busy ? "true" : undefined}
+          : evse.status === "AVAILABLE" && html`<button type="button" class="primary" data-hold=${evse.id} aria-disabled=${wish?.busy ? "true" : undefined}
               aria-label=${wish?.busy ? undefined : say("hold.doLabel", { name })} onClick=${() => wish?.busy || actions.hold(evse.id, name)}>${say(wish?.busy ? "hold.doing" : "hold.do")}</button>`}
       </span>
       ${hold && html`<p class="note evse-more">${say(`hold.guarantee.${hold.guarantee}`)}</p>`}
