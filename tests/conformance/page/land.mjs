@@ -10,6 +10,7 @@ const UNIT_DEG = 0.001;
 const DETAIL = { west: 105, south: 17, east: 127, north: 43, toleranceDeg: 0.004, leastDeg: 0.02 };
 const NEAR = { west: 68, south: 2, east: 146, north: 54, toleranceDeg: 0.03, leastDeg: 0.08 };
 const FAR = { toleranceDeg: 0.15, leastDeg: 0.6 };
+const EAST_END_DEG = -169;
 const SOUTH_DEG = -60; // no Antarctica
 
 const require = createRequire(import.meta.url);
@@ -27,7 +28,8 @@ function unwound(ring) {
     return [lon + turns, lat];
   });
   const middle = points.reduce((all, [lon]) => all + lon, 0) / points.length;
-  const home = 360 * Math.round(middle / 360);
+  // The end of Siberia stays with the rest of it.
+  const home = Math.max(...points.map(([lon]) => lon)) < EAST_END_DEG ? -360 : 360 * Math.round(middle / 360);
   return points.map(([lon, lat]) => [lon - home, lat]);
 }
 

@@ -136,7 +136,7 @@ const SCENARIOS = {
   async "shows what changes without asking again"() {
     await withPage({ url: start }, async (page) => {
       await page.locator(".ring").first().waitFor();
-      await search(page, "上海");
+      await search(page, "上海 dc");
       const mark = page.locator(`.mark[data-station="${process.env.STATION}"]`);
       await page.locator(".live-on").waitFor();
       await mark.filter({ hasText: "2/4" }).waitFor();
@@ -234,7 +234,7 @@ const SCENARIOS = {
       await page.locator(".ring").first().waitFor();
       await world("index a station of", "<img src=x onerror=alert(1)>");
       await search(page, "onerror");
-      await page.locator(".item").first().click();
+      await page.locator(".item", { hasText: "onerror" }).click();
       await page.locator("#station-title", { hasText: "<img src=x onerror=alert(1)>" }).waitFor();
       assert.equal(await page.locator("img").count(), 0);
       assert.equal(await page.locator('.facts a[href^="javascript"]').count(), 0);

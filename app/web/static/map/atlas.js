@@ -8,6 +8,7 @@ const CLUSTERS_DEEPER = 2; // a tile of the cluster query is 64 pixels wide on t
 const TILE_PIXELS = 256;
 const MOST_TILES = 4096; // of one question
 const DEEPEST = 17;
+const APART_FROM = 15; // from here on, what still lies on one spot is only told apart by the list
 const GRID_FROM = 9;
 const CALM = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 const SVG = "http://www.w3.org/2000/svg";
@@ -107,7 +108,7 @@ export class Atlas {
   }
 
   resized() {
-    this.map.invalidateSize({ pan: false });
+    this.map.invalidateSize({ animate: false });
   }
 
   // Draws one kind or the other; what stays the same is left alone.
@@ -116,9 +117,10 @@ export class Atlas {
     for (const cluster of clusters) {
       if (cluster.location) wanted.set(clusterKey(cluster), clusterMark(say, cluster));
     }
-    for (const station of stations) {
-      if (station.location) wanted.set(station.id, stationMark(say, station, station.id === selectedId));
-    }
+    const marks = [...stations]
+      .filter(({ location }) => location)
+      .map((station) => stationMark(say, station, station.id === selectedId));
+    for (const mark of this.spread(marks)) wanted.set(mark.stationId, mark);
     for (const [key, { marker }] of this.marks) {
       if (!wanted.has(key)) {
         marker.remove();
@@ -134,20 +136,40 @@ export class Atlas {
     }
   }
 
-  draw(key, { signature, place, rank, size, build, cluster, stationId }) {
+  // Where marks would cover each other, the most important one stands for the others and says how many they are.
+  spread(marks) {
+    const standing = [];
+    for (const mark of marks.sort((one, other) => other.rank - one.rank)) {
+      const { x, y } = this.map.latLngToContainerPoint([mark.place.lat, mark.place.lon]);
+      const box = { x, y, halfWidth: mark.size[0] / 2, halfHeight: mark.size[1] / 2 };
+      const over = standing.find((other) => !isApart(box, other.box));
+      if (over) over.more += 1;
+      else standing.push({ mark, box, more: 0 });
+    }
+    return standing.map(({ mark, more }) => (more > 0 ? withMore(mark, more) : mark));
+  }
+
+  draw(key, mark) {
+    const { signature, place, rank, size, build } = mark;
     const drawn = this.marks.get(key);
     if (drawn?.signature === signature) return;
     const changed = drawn !== undefined && drawn.signature.split("|")[0] !== signature.split("|")[0];
     const icon = L.divIcon({ className: "", iconSize: null, html: build(changed && !CALM) });
     if (drawn) {
       drawn.marker.setIcon(icon).setLatLng([place.lat, place.lon]).setZIndexOffset(rank);
-      Object.assign(drawn, { signature, size });
+      Object.assign(drawn, { signature, size, mark });
     } else {
       const marker = L.marker([place.lat, place.lon], { icon, keyboard: false, zIndexOffset: rank }).addTo(this.map);
-      marker.on("click", () => (stationId ? this.picked(stationId) : this.closer(cluster.location)));
-      this.marks.set(key, { marker, signature, size });
+      marker.on("click", () => this.open(this.marks.get(key).mark));
+      this.marks.set(key, { marker, signature, size, mark });
     }
     this.marks.get(key).marker.getElement().setAttribute("aria-hidden", "true");
+  }
+
+  // A station; or a closer look, where there are several.
+  open({ stationId, more, place }) {
+    if (stationId && (!more || this.map.getZoom() >= APART_FROM)) this.picked(stationId);
+    else this.closer(place);
   }
 
   // Names of cities, the more important first, where they run neither into each other nor into marks.
@@ -247,6 +269,22 @@ function stationMark(say, station, selected) {
   };
 }
 
+function withMore(mark, more) {
+  return {
+    ...mark,
+    more,
+    signature: `${mark.signature} ${more}`,
+    build: (changed) => {
+      const element = mark.build(changed);
+      const badge = document.createElement("span");
+      badge.className = "mark-more";
+      badge.textContent = `+${more}`;
+      element.append(badge);
+      return element;
+    },
+  };
+}
+
 function clusterMark(say, cluster) {
   const { kind, share } = judgeCluster(say, cluster);
   const { lon, lat } = cluster.location;
@@ -256,7 +294,6 @@ function clusterMark(say, cluster) {
     place: cluster.location,
     rank: Math.round(100 * Math.log2(cluster.count + 1)),
     size: [2 * radius + 6, 2 * radius + 6],
-    cluster,
     stationId: cluster.stationId,
     build: () => ring(cluster.count, radius, kind, share),
   };

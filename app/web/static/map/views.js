@@ -361,6 +361,7 @@ function Legend({ say, mode }) {
         ${mode === "clusters" && html`<li><svg class="ring ring-free" width="24" height="24" viewBox="-16 -16 32 32" aria-hidden="true">
           <circle class="ring-disc" r="12" /><circle class="ring-track" r="12" /><circle class="ring-arc" r="12" stroke-dasharray="45 100" transform="rotate(-90)" /></svg>${say("legend.cluster")}</li>`}
         <li><span class="mark mark-free" aria-hidden="true">3/8</span>${say("legend.free")}</li>
+        <li><span class="mark mark-free" aria-hidden="true">3/8<span class="mark-more">+2</span></span>${say("legend.more")}</li>
         <li><span class="mark mark-full" aria-hidden="true">0/8</span>${say("legend.full")}</li>
         <li><span class="mark mark-unknown" aria-hidden="true">?/8</span>${say("legend.unknown")}</li>
         <li><span class="mark mark-free mark-stale" aria-hidden="true">3/8</span>${say("legend.stale")}</li>
