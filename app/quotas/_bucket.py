@@ -7,6 +7,9 @@ from app.model.quota import Left, Verdict, Windows
 TOLERANCE_S = 1e-6
 """What sums of floating-point numbers may be off by."""
 
+_ROUNDED = 1e-3
+"""The same, as a share of what one unit takes."""
+
 
 class Bucket:
     """How far ahead of the clock each window is: its theoretical arrival time, as GCRA calls it."""
@@ -52,7 +55,7 @@ class Bucket:
         left = []
         for (limit, _, pace), ahead in zip(self._terms, ahead_s, strict=True):
             if ahead > 0.0:
-                remaining = int(limit - (ahead - TOLERANCE_S) / pace)
+                remaining = int(limit - ahead / pace + _ROUNDED)
                 left.append(Left(max(0, remaining), ahead))
             else:
                 left.append(Left(limit, 0.0))

@@ -139,9 +139,9 @@ async def test_a_batch_of_requests_is_none(api):
 
 async def test_an_answer_says_what_is_left(api):
     response = await api.post(json={"query": PAGE, "variables": {"first": 100}})
-    policy = '"1s";q=200000;qu="cost";w=1, "3600s";q=200000000;qu="cost";w=3600'
+    policy = '"1s";q=2000000;qu="cost";w=1, "3600s";q=6000000000;qu="cost";w=3600'
     assert response.headers["ratelimit-policy"] == policy
-    assert response.headers["ratelimit"] == '"1s";r=199780;t=1, "3600s";r=199999780;t=1'
+    assert response.headers["ratelimit"] == '"1s";r=1999780;t=1, "3600s";r=5999999780;t=1'
     assert "retry-after" not in response.headers
 
 
