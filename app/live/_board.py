@@ -49,7 +49,7 @@ CHANNELS = (StatusChannel.PULL, StatusChannel.PUSH)
 _CODES = {availability: code for code, availability in enumerate(AVAILABILITIES)}
 _CHANNEL_CODES = {channel: code for code, channel in enumerate(CHANNELS)}
 _AVAILABLE = _CODES[Availability.AVAILABLE]
-_STALE_BIT = 7
+_STALE_BIT = np.uint8(7)
 _HELD_BITS = 8
 _MS = 1_000
 _UNKNOWN_SLOT = -1
@@ -326,8 +326,9 @@ class ArrayBoard(LiveBoard):
     def states(self, slots: SlotArray, at: Instant) -> StateArray:
         """Return for each slot a number that stands for what is shown of it."""
         columns, rows = self._columns, slots.astype(np.intp)
-        states: StateArray = columns.availability.take(rows).astype(np.int64)
-        states |= (columns.stale_after.take(rows) <= at).astype(np.int64) << _STALE_BIT
+        small = columns.availability.take(rows)
+        small |= (columns.stale_after.take(rows) <= at).view(np.uint8) << _STALE_BIT
+        states: StateArray = small.astype(np.int64)
         if self._any_hold:
             until = columns.held_until.take(rows)
             held = np.flatnonzero(until > at)

@@ -22,7 +22,7 @@ import numpy as np
 
 from app.errors import ChargegraphError, InvalidInputError, NotAllowedError, UnavailableError
 from app.live.base import LiveBoard
-from app.model.clock import Clock, Instant
+from app.model.clock import Clock, Instant, monotonic_s
 from app.model.identity import evse_key
 from app.model.matching import asks_for_live, matches_record, qualifying_evses, without_live
 from app.model.opening import is_open, open_until
@@ -50,11 +50,11 @@ RESTLESS_S: Final = 5.0
 RECHECK_S: Final = 10.0
 """How long after a change of the index a watch looks at the earliest which stations there are."""
 
-_LOOKED_AT_ONCE: Final = 262_144
+_LOOKED_AT_ONCE: Final = 65_536
 _WOKEN_AT_ONCE: Final = 8
 _MAX_GONE: Final = 2_000
 _REST: Final = 4
-"""After each watch that is compared with the index, others get this many times as long as it took."""
+"""What is compared with the board or with the index leaves the others this many times as long as it took."""
 
 _log = logging.getLogger("chargegraph.watching")
 
@@ -458,6 +458,7 @@ class Watching:
         self._touched: set[Watch] = set()
         self._restless: set[Watch] = set()
         self._turned: list[Watch] = []
+        self._compared_s = 0.0
         self._watched = 0
         self._by_partner: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -635,7 +636,8 @@ class Watching:
 
     async def _look_now_and_then(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
+            # Where very much is watched, it is looked at less often: the rest of the process needs its time, too.
+            await asyncio.sleep(max(LOOK_S, _REST * self._compared_s))
             try:
                 await self.look()
             except Exception:  # noqa: BLE001 - whatever it is, subscribers must not be left without news for ever
@@ -647,12 +649,16 @@ class Watching:
             watch.stop_sharing()
         self._turned = []
         self._register.compact()
+        compared_s = 0.0
         for begin in range(0, self._register.count, _LOOKED_AT_ONCE):
+            began = monotonic_s()
             for known in self._register.look(begin, self._clock()):
                 for watch in known.watches:
                     if watch.sees(known):
                         watch.touch(known)
+            compared_s += monotonic_s() - began
             await asyncio.sleep(0)
+        self._compared_s = compared_s
         now = asyncio.get_running_loop().time()
         at = self._clock()
         for watch in self._due(now):
