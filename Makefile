@@ -8,7 +8,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
-SOURCES := app indexers schema tests
+SOURCES := app examples indexers schema tests
 # How many processes run the tests; what follows the command of `make demo` and `make servers`
 # (make demo ARGS="--stations 500").
 WORKERS ?= 2
