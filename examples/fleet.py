@@ -30,6 +30,7 @@ from hub import HubError, hub_url, open_client, run, say
 MAX_POINTS = 100  # vehicles that one request may ask for
 AT_ONCE = 8  # requests on their way
 RADIUS_M = 10_000.0
+MAX_REFUSALS = 10  # a vehicle
 HOLD_S = 900
 
 
@@ -64,6 +65,7 @@ async def hold_all(
     """Hold one Evse for each vehicle."""
 
     async def hold_one(near: FreeNearVehiclesNearbyStationsBatch) -> None:
+        refusals = 0
         for evse_id, where in free_evses(near, min_power_kw):
             if evse_id in held:
                 continue  # another vehicle of ours was quicker
@@ -76,7 +78,10 @@ async def hold_all(
                 return
             held.discard(evse_id)
             say(f"{evse_id}: {outcome.user_errors[0].code.value}")
-        print(f"{near.key}: nothing is free")
+            refusals += 1
+            if refusals == MAX_REFUSALS:
+                break
+        print(f"{near.key}: nothing can be held")
 
     await several_at_once(map(hold_one, found))
 
@@ -98,11 +103,11 @@ async def several_at_once(works: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 def free_evses(near: FreeNearVehiclesNearbyStationsBatch, min_power_kw: float) -> Iterator[tuple[str, str]]:
-    """Yield the Evses that can be held, the nearest first, each with where it is."""
+    """Yield what is free and strong enough, the nearest first, each Evse with where it is."""
     for edge in near.stations.edges:
         for evse in edge.node.evses:
             strong = any((each.max_power_kw or 0) >= min_power_kw for each in evse.connectors)
-            if evse.status is EvseStatus.AVAILABLE and evse.reservable is not False and strong:
+            if evse.status is EvseStatus.AVAILABLE and strong:
                 yield evse.id, f"{edge.node.name or edge.node.id} ({edge.distance_m:,.0f} m)"
 
 

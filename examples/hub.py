@@ -6,10 +6,11 @@ Keys come from the environment, never from the command line, where every process
 """
 
 import asyncio
+import json
 import os
 import random
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any, Final
 
 import httpx
@@ -17,6 +18,7 @@ import httpx
 TIMEOUT_S: Final = 15.0  # the hub answers within ten
 MAX_TRIES: Final = 5
 MAX_WAIT_S: Final = 30.0
+EVENT_STREAM: Final = "text/event-stream"
 ASK_AGAIN: Final = {"UNAVAILABLE", "RATE_LIMITED"}
 
 
@@ -37,8 +39,52 @@ def hub_url() -> str:
     return os.environ.get("HUB_URL", "http://127.0.0.1:8080/graphql")
 
 
+async def ask(client: httpx.AsyncClient, document: str, operation: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of an operation of a document. Raises HubError with what the hub says is wrong."""
+    request = {"query": document, "operationName": operation, "variables": variables}
+    return data_of((await client.post(hub_url(), json=request)).json())
+
+
+async def follow(
+    client: httpx.AsyncClient, document: str, operation: str, variables: Mapping[str, Any]
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield what a subscription tells, by server-sent events, until it is complete. Raises HubError.
+
+    Where the connection breaks, it is asked for anew: what comes first then says what is there now.
+    """
+    request = {"query": document, "operationName": operation, "variables": variables}
+    tries_left = MAX_TRIES
+    while tries_left:
+        try:
+            async with client.stream("POST", hub_url(), json=request, headers={"Accept": EVENT_STREAM}) as response:
+                event = ""
+                async for line in response.aiter_lines():
+                    name, _, value = line.partition(": ")
+                    if name == "event":
+                        event = value
+                    elif name == "data" and event == "complete":
+                        return
+                    elif name == "data":
+                        yield data_of(json.loads(value))
+                        tries_left = MAX_TRIES
+        except httpx.TransportError:
+            pass
+        tries_left -= 1
+        say("the connection broke; following anew")
+        await asyncio.sleep(random.uniform(0.1, 0.2) * 2 ** (MAX_TRIES - tries_left))
+    raise HubError(f"{operation} breaks again and again")
+
+
+def data_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of an answer that has no errors."""
+    for error in answer.get("errors", ()):
+        raise HubError(f"{error['message']} ({error['extensions']['code']})")
+    data: dict[str, Any] = answer["data"]
+    return data
+
+
 class Patient(httpx.AsyncHTTPTransport):
-    """Asks again what the network lost and what the hub could not do just then, MAX_TRIES times in all.
+    """Asks again where the network lost the answer or the hub was unable just then, MAX_TRIES times in all.
 
     Mutations too: each carries an idempotency key, so that asking again does nothing twice.
     """
@@ -49,7 +95,7 @@ class Patient(httpx.AsyncHTTPTransport):
             wait_s = random.uniform(0.1, 0.2) * 2 ** (MAX_TRIES - tries_left)
             try:
                 response = await super().handle_async_request(request)
-                if response.headers.get("content-type", "").startswith("text/event-stream"):
+                if response.headers.get("content-type", "").startswith(EVENT_STREAM):
                     return response
                 await response.aread()
             except httpx.TransportError as lost:
@@ -88,10 +134,12 @@ def why_not_now(response: httpx.Response) -> tuple[str | None, float]:
 def what_is_wrong(response: httpx.Response) -> str:
     """Return why there is no answer to expect, as the hub says it."""
     try:
-        error = response.json()["errors"][0]
-        return f"{error['message']} ({error['extensions']['code']})"
-    except (ValueError, LookupError, TypeError):
-        return f"HTTP {response.status_code} from {hub_url()}, which is no GraphQL"
+        data_of(response.json())
+    except HubError as error:
+        return str(error)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        pass
+    return f"HTTP {response.status_code} from {hub_url()}, which is no GraphQL"
 
 
 def say(text: str) -> None:

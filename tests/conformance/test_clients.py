@@ -5,10 +5,13 @@ Between them and the hub is a way that hangs up instead of answering each wish f
 
 import asyncio
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,8 +38,10 @@ EXAMPLES = REPOSITORY / "examples"
 CLIENTS = Path(__file__).parent / "clients"
 DOCUMENTS = sorted(EXAMPLES.glob("*.graphql"))
 MANY = range(1_000, 1_120)
+PATIENCE_S = 60.0
 AWAY = {"message": "away", "extensions": {"code": "UNAVAILABLE", "retryAfterS": 0.7}}
 VIEW = ("--west", "121.3", "--south", "31.1", "--east", "121.7", "--north", "31.4", "--zoom", "12")
+CANCEL = "mutation($i: CancelReservationInput!){cancelReservation(input: $i){replayed}}"
 MINE = "{reservations(first: 100) {edges {node {id state live evseId}}}}"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,6 +52,7 @@ class Clients(NamedTuple):
 
     folder: Path
     run: Run
+    python: Path | None = None
 
 
 # ------------------------------------------------------------------------------------------------- what is generated
@@ -73,7 +79,7 @@ def in_python(tmp_path_factory: pytest.TempPathFactory) -> Clients:
         return run_tool(programs, *words, folder=folder, **options)
 
     finished(run("ariadne-codegen", "--config", "ariadne-codegen.toml"))
-    return Clients(folder, run)
+    return Clients(folder, run, programs / "python")
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +157,7 @@ class Way:
         self.refusals_left = refusals
         self.asked = 0
         self.lost: list[str] = []
+        """Keys of wishes, and subscriptions, whose first answer was lost."""
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -159,11 +166,14 @@ class Way:
             body = await reader.readexactly(int(named["content-length"]))
             (key,) = re.findall(r"(cg_\w+)", head)
             self.asked += 1
+            headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+            if "event-stream" in named["accept"]:
+                await self._pass_events(body, headers, writer)
+                return
             if self.refusals_left:
                 self.refusals_left -= 1
                 status, answer = 503, json.dumps({"errors": [AWAY]}).encode()
             else:
-                headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
                 response = await self._client.post(self._url, content=body, headers=headers)
                 status, answer = response.status_code, response.content
                 wish = json.loads(body)["variables"].get("input", {}).get("idempotencyKey")
@@ -172,6 +182,19 @@ class Way:
                     return
             start = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(answer)}\r\n\r\n"
             writer.write(start.encode() + answer)
+
+    async def _pass_events(self, body: bytes, headers: Mapping[str, str], writer: asyncio.StreamWriter) -> None:
+        operation = json.loads(body)["operationName"]
+        headers = {**headers, "accept": "text/event-stream"}
+        async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
+            writer.write(b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+            async for chunk in response.aiter_raw():
+                writer.write(chunk)
+                if self._loses and b"event: next" in chunk and operation not in self.lost:
+                    self.lost.append(operation)
+                    return
+        writer.close()
+        await writer.wait_closed()
 
 
 class Hub(NamedTuple):
@@ -197,9 +220,13 @@ async def served(folder: Path, *, refusals: int = 0, loses: bool = True) -> Asyn
         await furnish(api)
         for reservation in (await api.data(MINE))["reservations"]["edges"]:
             wish = {"reservationId": reservation["node"]["id"], "idempotencyKey": "tidied up"}
-            await api.data("mutation($i: CancelReservationInput!){cancelReservation(input: $i){replayed}}", {"i": wish})
+            await api.data(CANCEL, {"i": wish})
         key = await api.key(scopes=(Scope.DISCOVER, Scope.RESERVE))
-        async with listening(api.hub) as url, httpx.AsyncClient(trust_env=False) as client, Proxy(0) as proxy:
+        async with (
+            listening(api.hub) as url,
+            httpx.AsyncClient(trust_env=False, timeout=60) as client,
+            Proxy(0) as proxy,
+        ):
             way = Way(f"{url}/graphql", client, refusals, loses=loses)
             proxy.replace(way.talk)
             environment = {"HUB_URL": f"http://127.0.0.1:{proxy.port}/graphql", "HUB_KEY": key, **ascii_terminal}
@@ -214,16 +241,58 @@ async def test_a_car_finds_holds_keeps_and_lets_go_though_each_first_answer_is_l
 ) -> None:
     async with served(tmp_path) as hub:
         before = len(await hub.reservations())
-        done = await hub.run(in_python, "python", "car.py", "--to-lon", "121.52", "--to-lat", "31.2304")
+        done = await hub.run(
+            in_python, "python", "car.py", "--to-lon", "121.52", "--to-lat", "31.2304", "--watch-s", "0"
+        )
         said = finished(done)
         assert re.search(r"Free near you:\n  0 m  人民广场超充站  2 of 4 free\n  999 m  外滩充电站", said)
         assert "Free on your way:\n  after 0 m, 0 m off it  人民广场超充站\n" in said
-        assert f"Held {evse_id(1)} at 人民广场超充站 for 600 s" in said
+        assert f"Held {evse_id(1)} at 人民广场超充站 for 600 s (HUB_HOLD)" in said
         assert said.count("(The hub had done it already; its first answer was lost.)") == 3
         assert re.search(r"Kept for 1200 s\.\n.*\nLet go: CANCELLED\.\n$", said)
         assert len(hub.way.lost) == 3
         made = (await hub.reservations())[: -before or None]
         assert [(each["evseId"], each["state"]) for each in made] == [(evse_id(1), "CANCELLED")]
+
+
+@pytest.mark.parametrize("ends", ["elsewhere", "by Ctrl-C"])
+async def test_a_car_watches_its_station_and_its_reservation_though_the_streams_break(
+    ends: str, in_python: Clients, tmp_path: Path
+) -> None:
+    async with served(tmp_path) as hub:
+        assert in_python.python is not None
+        car = await asyncio.create_subprocess_exec(
+            in_python.python, "car.py", "--watch-s", "600", cwd=in_python.folder,
+            stdout=PIPE, stderr=PIPE, env={**os.environ, **hub.environment},
+        )  # fmt: skip
+        try:
+            assert car.stdout is not None
+            async with asyncio.timeout(PATIENCE_S):
+                said = await car.stdout.readuntil(b"There now: 1 of 4 free.\n")
+                while len(hub.way.lost) < 4:  # noqa: ASYNC110 - the way has no news to wait for
+                    await asyncio.sleep(0.01)
+                await hub.api.say(evse_id(1, 3), Availability.CHARGING)
+                said += await car.stdout.readuntil(b"There now: 0 of 4 free.\n")
+                if ends == "elsewhere":
+                    (mine,) = [each for each in await hub.reservations() if each["live"]]
+                    await hub.api.data(CANCEL, {"i": {"reservationId": mine["id"], "idempotencyKey": "by another"}})
+                else:
+                    car.send_signal(signal.SIGINT)
+                rest, complaints = await car.communicate()
+        finally:
+            if car.returncode is None:
+                car.kill()
+            await car.wait()
+        assert complaints.count(b"the connection broke; following anew") >= 1, complaints
+        assert b"Your reservation: HELD, 1200 s left.\n" in said + rest
+        if ends == "elsewhere":
+            assert car.returncode == 0
+            assert rest.endswith(b"Your reservation: CANCELLED, 0 s left.\n")
+        else:
+            assert (car.returncode, b"Traceback" in complaints) == (130, False), complaints
+            assert rest.endswith(b"Let go: CANCELLED.\n")
+        assert not [each for each in await hub.reservations() if each["live"]]
+        assert {"WatchStation", "WatchReservation"} <= set(hub.way.lost)
 
 
 async def test_a_fleet_is_served_and_lets_all_go(in_python: Clients, tmp_path: Path) -> None:
