@@ -10,9 +10,9 @@
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from chargegraph_client import (
@@ -32,20 +32,22 @@ AT_ONCE = 8  # requests on their way
 RADIUS_M = 10_000.0
 MAX_REFUSALS = 10  # a vehicle
 HOLD_S = 900
+T = TypeVar("T")
 
 
 async def dispatch(vehicles: list[BatchPointInput], min_power_kw: float) -> None:
     """Find, hold, let go. However it ends, nothing stays held."""
     held: set[str] = set()  # Evses, as far as is known
     http_client: Any = open_client()  # the protocol that is asked for is narrower than httpx' own client
-    async with Client(url=hub_url(), http_client=http_client) as hub:
-        try:
-            await hold_all(hub, await find_all(hub, vehicles, min_power_kw), min_power_kw, held)
-        except GraphQLClientError as error:
-            raise HubError(f"the hub refused: {error}") from error
-        finally:
-            if held:
-                await release(hub, held)
+    try:
+        async with Client(url=hub_url(), http_client=http_client) as hub:
+            try:
+                await hold_all(hub, await find_all(hub, vehicles, min_power_kw), min_power_kw, held)
+            finally:
+                if held:
+                    await release(hub, held)
+    except GraphQLClientError as error:
+        raise HubError(f"the hub refused: {error}") from error
 
 
 async def find_all(
@@ -83,21 +85,21 @@ async def hold_all(
                 break
         print(f"{near.key}: nothing can be held")
 
-    await several_at_once(map(hold_one, found))
+    await several_at_once(hold_one, found)
 
 
-async def several_at_once(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all of them, AT_ONCE at a time, or as many as can be done before one fails."""
+async def several_at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
+    """Do it for all items, AT_ONCE at a time, until one fails."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def do(work: Coroutine[Any, Any, None]) -> None:
+    async def do(item: T) -> None:
         async with gate:
-            await work
+            await work(item)
 
     try:
         async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(do(work))
+            for item in items:
+                group.create_task(do(item))
     except ExceptionGroup as failed:  # what stopped the first one stopped all
         raise failed.exceptions[0] from None
 
@@ -121,7 +123,7 @@ async def release(hub: Client, held: set[str]) -> None:
             gone.append(reservation_id)
 
     mine = [each.id async for each in live_reservations(hub) if each.evse_id in held]
-    await several_at_once(map(let_go, mine))
+    await several_at_once(let_go, mine)
     print(f"{len(gone)} of {len(held)} held were let go.")
 
 

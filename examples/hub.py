@@ -16,6 +16,7 @@ from typing import Any, Final
 import httpx
 
 TIMEOUT_S: Final = 15.0  # the hub answers within ten
+SILENCE_S: Final = 30.0  # of a stream; the hub sends at least a comment every twelve
 MAX_TRIES: Final = 5
 MAX_WAIT_S: Final = 30.0
 EVENT_STREAM: Final = "text/event-stream"
@@ -42,7 +43,12 @@ def hub_url() -> str:
 async def ask(client: httpx.AsyncClient, document: str, operation: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data of an operation of a document. Raises HubError with what the hub says is wrong."""
     request = {"query": document, "operationName": operation, "variables": variables}
-    return data_of((await client.post(hub_url(), json=request)).json())
+    response = await client.post(hub_url(), json=request)
+    try:
+        answer = response.json()
+    except ValueError:
+        raise HubError(what_is_wrong(response)) from None
+    return data_of(answer)
 
 
 async def follow(
@@ -53,10 +59,11 @@ async def follow(
     Where the connection breaks, it is asked for anew: what comes first then says what is there now.
     """
     request = {"query": document, "operationName": operation, "variables": variables}
+    headers, timeout = {"Accept": EVENT_STREAM}, httpx.Timeout(TIMEOUT_S, read=SILENCE_S)
     tries_left = MAX_TRIES
     while tries_left:
         try:
-            async with client.stream("POST", hub_url(), json=request, headers={"Accept": EVENT_STREAM}) as response:
+            async with client.stream("POST", hub_url(), json=request, headers=headers, timeout=timeout) as response:
                 event = ""
                 async for line in response.aiter_lines():
                     name, _, value = line.partition(": ")

@@ -32,7 +32,7 @@ from tests.conformance.python_tool import python_tool, run_tool
 from tests.conftest import REPOSITORY
 from tests.integration.api import Api, evse_id, furnish, listening, open_api
 from tests.servers.fixtures import had_or_skipped
-from tests.servers.proxy import Proxy
+from tests.servers.proxy import Proxy, answering_http
 
 EXAMPLES = REPOSITORY / "examples"
 CLIENTS = Path(__file__).parent / "clients"
@@ -389,6 +389,33 @@ async def test_what_cannot_be_done_is_said_in_a_line(
         )
         assert (wrong.returncode, wrong.stdout) == (1, "")
         assert re.fullmatch(r"a valid key is needed: .* \(UNAUTHENTICATED\)\n", wrong.stderr)
+
+
+@pytest.mark.parametrize("words", [("car.py",), ("fleet.py", "vehicles.json")], ids=["car", "fleet"])
+async def test_a_key_that_may_not_reserve_is_told_so(
+    words: tuple[str, ...], in_python: Clients, tmp_path: Path
+) -> None:
+    async with served(tmp_path) as hub:
+        environment = {**hub.environment, "HUB_KEY": await hub.api.key("browser", scopes=(Scope.DISCOVER,))}
+        done = await asyncio.to_thread(in_python.run, "python", *words, environment=environment)
+        assert done.returncode == 1
+        told = [line for line in done.stderr.splitlines() if "asking again" not in line]
+        assert len(told) == 1 and "reserve" in told[0], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("python", ("python", "car.py")), ("typescript", ("build/map.js",))], ids=["car", "map"]
+)
+async def test_who_answers_in_the_place_of_the_hub_is_told(
+    language: str, words: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    clients = request.getfixturevalue(f"in_{language}")
+    async with Proxy(0) as proxy:
+        proxy.replace(answering_http(200, b"<html>Please log in to this network</html>"))
+        environment = {"HUB_URL": f"http://127.0.0.1:{proxy.port}/graphql", "HUB_KEY": "any"}
+        done = await asyncio.to_thread(clients.run, *words, environment=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"HTTP 200 from http://\S+, which is no GraphQL.*\n", done.stderr)
 
 
 def test_each_program_says_what_it_needs() -> None:
