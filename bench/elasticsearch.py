@@ -140,10 +140,15 @@ async def adapter(index: ElasticsearchIndex, node: Elasticsearch, feeds: dict[st
     return meter
 
 
+def _of_the_nation(one: Station) -> Station:
+    names = {"id": f"nation:{one.id}", "operator_id": f"nation:{one.operator_id}"}
+    return msgspec.structs.replace(one, feed="nation", **names)
+
+
 def as_one_feed(feeds: dict[str, list[Station]]) -> dict[str, list[Station]]:
     """The same stations as if one operator had them all."""
     every = [station for stations in feeds.values() for station in stations]
-    return {"nation": [msgspec.structs.replace(one, id=f"nation:{one.id}", feed="nation") for one in every]}
+    return {"nation": [_of_the_nation(one) for one in every]}
 
 
 def searches(feeds: dict[str, list[Station]], radius_m: float, wanted: StationFilter) -> list[Search]:
