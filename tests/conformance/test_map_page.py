@@ -35,6 +35,7 @@ SCENARIOS = (
     "finds a station by its name, wherever it is",
     "copies a query that works",
     "shows what changes without asking again",
+    "counts clusters anew when something changes",
     "says why a hold is refused",
     "asks for a key and says when one is wrong",
     "says that the hub is gone, and comes back with it",
@@ -168,6 +169,7 @@ async def test_in_a_browser(scenario: str, tmp_path: Path, free_port: int) -> No
             "KEY": await world.api.key(),
             "STATION": station_id(1),
             "EVSE": evse_id(1),
+            "LONELY": evse_id(1_001),
             "STATIONS": str(await visible_stations(world.api)),
         }
         node = await asyncio.create_subprocess_exec(

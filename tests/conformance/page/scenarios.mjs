@@ -156,6 +156,17 @@ const SCENARIOS = {
     });
   },
 
+  async "counts clusters anew when something changes"() {
+    await withPage({ url: start }, async (page) => {
+      await page.locator(".ring").first().waitFor();
+      await page.locator(".live-on").waitFor();
+      const [, free] = (await page.locator("#side").innerText()).match(/(\d+) with a free plug/);
+      await world("say", process.env.LONELY, "AVAILABLE");
+      await text(page, `${Number(free) + 1} with a free plug`);
+      await isAccessible(page, "clusters that change");
+    });
+  },
+
   async "says why a hold is refused"() {
     for (const locale of ["en-GB", "zh-CN"]) {
       await withPage({ url: start, locale }, async (page) => {

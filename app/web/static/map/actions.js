@@ -1,13 +1,15 @@
 // What the page does: one state, changed only by `set`, and the questions that change it.
 
 import { Away, ask, follow } from "./api.js";
-import { CANCEL, CLUSTERS, HOLD, HOLDS, LIVE, STATION, STATIONS } from "./documents.js";
+import { CANCEL, CLUSTERS, HOLD, HOLDS, LIVE, LIVE_CLUSTERS, STATION, STATIONS } from "./documents.js";
 import { judge } from "./judge.js";
 import { speaker } from "./words.js";
 import { understand } from "./understand.js";
 
 export const MOST_STATIONS = 100; // more are shown as clusters
 export const REFRESH_S = 15;
+const MOST_FOLLOWED = 2_000; // the hub lets nobody follow more at once
+const RECOUNT_MS = 3_000; // clusters are counted anew no more often
 export const POWERS_KW = [7, 30, 60, 120, 180, 250, 480];
 const HOLD_S = 600;
 const WORLD = { west: -180, south: -85, east: 180, north: 85 };
@@ -134,8 +136,8 @@ export class Actions {
 
   stop() {
     this.refreshing?.abort();
-    this.listening?.abort();
-    this.refreshing = this.listening = null;
+    this.deafen();
+    this.refreshing = null;
   }
 
   retry() {
@@ -175,7 +177,7 @@ export class Actions {
         const fitting = total <= MOST_STATIONS && total > 0 ? "stations" : total > MOST_STATIONS ? "clusters" : mode;
         if (fitting === mode || round === 2) {
           this.showAnswer(mode, data, total);
-          if (!quiet || !this.listening) this.listen(mode, box, filter);
+          if (!quiet || !this.listening) this.listen(mode, box, filter, total);
           return;
         }
         mode = fitting;
@@ -193,21 +195,30 @@ export class Actions {
 
   // ------------------------------------------------------------------------------------------------- live
 
-  async listen(mode, box, filter) {
+  deafen() {
     this.listening?.abort();
     this.listening = null;
-    if (mode !== "stations") {
+    clearTimeout(this.recounting); // its answer could be older than what the next subscription tells
+    this.recounting = null;
+  }
+
+  async listen(mode, box, filter, total) {
+    this.deafen();
+    if (mode === "clusters" && total > MOST_FOLLOWED) {
       this.set({ live: "off" });
       return;
     }
     const controller = (this.listening = new AbortController());
     const { signal } = controller;
+    const [query, apply] = mode === "stations" ? [LIVE, this.apply] : [LIVE_CLUSTERS, this.recount];
     const variables = { box, filter };
     this.set({ live: "connecting" });
     try {
-      for await (const data of follow(this.state.key, LIVE, variables, signal)) {
+      for await (const data of follow(this.state.key, query, variables, signal)) {
         if (signal.aborted) return;
-        this.apply(data.availabilityChanged, variables);
+        const exchanges = { ...this.state.exchanges, live: { query, variables, streams: true } };
+        this.set({ exchanges });
+        apply.call(this, data.availabilityChanged);
       }
       if (!signal.aborted) throw new Away("the hub ended the stream");
     } catch (error) {
@@ -219,7 +230,7 @@ export class Actions {
   }
 
   // What is told anew replaces what there was, once all of it has come.
-  apply({ changes, resynced, more }, variables) {
+  apply({ changes, resynced, more }) {
     if (resynced) this.anew = new Map();
     const stations = this.anew ?? new Map(this.state.stations);
     for (const { kind, stationId, station } of changes) {
@@ -228,8 +239,7 @@ export class Actions {
     }
     if (this.anew && more) return;
     this.anew = null;
-    const exchanges = { ...this.state.exchanges, live: { query: LIVE, variables, streams: true } };
-    this.set({ stations, total: stations.size, live: "on", exchanges });
+    this.set({ stations, total: stations.size, live: "on" });
     const { selectedId, say } = this.state;
     const mine = changes.find(({ stationId }) => stationId === selectedId);
     if (mine) this.loadStation();
@@ -238,6 +248,18 @@ export class Actions {
       this.tell(say("live.changed", { name: mine.station.name ?? say("results.unnamed"), text: words }));
     }
     if (stations.size > MOST_STATIONS) this.refresh();
+  }
+
+  // Of clusters only the hub knows what they count; what was told first is what was counted just before.
+  recount({ resynced, more }) {
+    if (this.state.live !== "on") this.set({ live: "on" });
+    const isBeginning = resynced || this.beginning;
+    this.beginning = isBeginning && more;
+    if (isBeginning || this.recounting) return;
+    this.recounting = setTimeout(() => {
+      this.recounting = null;
+      this.refresh({ quiet: true });
+    }, RECOUNT_MS);
   }
 
   // Called each second.

@@ -46,6 +46,16 @@ fragment Shown on Station {
 }
 `;
 
+export const LIVE_CLUSTERS = `subscription MapNews($box: BoundingBoxInput!, $filter: StationFilterInput) {
+  availabilityChanged(box: $box, filter: $filter, datum: WGS84) {
+    at
+    resynced
+    more
+    changes { kind stationId }
+  }
+}
+`;
+
 export const STATION = `query OneStation($id: ID!) {
   station(id: $id) {
     id name address openNow access presence phones
