@@ -289,6 +289,8 @@ class Watch:
             if seat.member:
                 changes.append(Change(ChangeKind.LEFT, known.id))
                 self._gone[known.id] = number
+            elif seat.since:  # who is slow may not have been told yet that it left
+                self._gone[known.id] = seat.since
         dirty, self.dirty = self.dirty, set()
         judged = list(self.seats) if all_anew else [known for known in dirty if known in self.seats]
         for known, member in zip(judged, self._belong(judged, board, at), strict=True):
@@ -307,14 +309,14 @@ class Watch:
         self._latest = tuple(changes)
         self._shared, self._is_shared = None, True
         while len(self._gone) > _MAX_GONE:
-            self._floor = self._gone.pop(next(iter(self._gone)))
+            self._floor = max(self._floor, self._gone.pop(next(iter(self._gone))))
         return True
 
     def seat(self, stations: Iterable[_Watched]) -> None:
         """Take stations that are to be judged in the next round."""
         for known in stations:
-            self._gone.pop(known.id, None)
-            self.seats[known] = _OUTSIDE
+            left = self._gone.pop(known.id, 0)
+            self.seats[known] = _Seat(member=False, since=left, version=left)
             self.dirty.add(known)
 
     def seat_first(self, stations: Sequence[_Watched], board: LiveBoard, at: Instant) -> None:

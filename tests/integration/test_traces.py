@@ -199,7 +199,7 @@ async def test_scripts_of_redis_are_spans_by_their_names(receiver: Receiver, red
     await redis.open()
     try:
         with traced(receiver.url), tracing.span("outer"):
-            await asyncio.gather(*[redis.run("list") for _ in range(3)])
+            await asyncio.gather(*[redis.run("list", b"keys", b"order") for _ in range(3)])
     finally:
         await redis.close()
     spans = receiver.spans()

@@ -385,7 +385,7 @@ async def test_at_most_fifty_stations_are_asked_for_at_once() -> None:
     async with open_feed(platform, clock, **limits(in_flight=2)) as feed:
         assert feed.status_page_size == 50
         batches = await statuses(feed, ids)
-    assert [len(batch) for batch in asked(platform)] == [50, 50, 20]
+    assert sorted(len(batch) for batch in asked(platform)) == [20, 50, 50]  # two are on their way at once
     assert told(batches) == [f"{local_id}001" for local_id in ids]
     first = batches[0].statuses[0]
     assert (first.evse_id, first.availability, first.raw) == ("teld:395815801:0000001", Availability.AVAILABLE, "1")
