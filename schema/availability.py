@@ -91,6 +91,7 @@ class _Changes(Source[News, AvailabilityChanges]):
     def __init__(self, context: Context, following: Following) -> None:
         super().__init__(context)
         self._following = following
+        self._looked_at = 0
 
     async def ready(self) -> bool:
         return await self._following.ready()
@@ -99,7 +100,11 @@ class _Changes(Source[News, AvailabilityChanges]):
         return self._following.take()
 
     async def show(self, told: News, context: Context) -> AvailabilityChanges:
+        self._looked_at = self._following.look(told)
         return await AvailabilityChanges.of(told, context)
+
+    def written(self, told: News) -> None:
+        self._following.look_again(told, self._looked_at)
 
     def retell(self) -> None:
         self._following.forget()

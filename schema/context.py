@@ -124,6 +124,9 @@ class Source(AsyncIterator[Shown_], Generic[Told_, Shown_]):
     async def show(self, told: Told_, context: Context) -> Shown_:
         """Return the root value that shows it."""
 
+    def written(self, told: Told_) -> None:
+        """Hear that what was shown is written down: it is from before this moment, and after ``show`` was called."""
+
     @abstractmethod
     def retell(self) -> None:
         """Tell all anew, for what was taken last could not be shown."""

@@ -120,6 +120,7 @@ class Stream:
             root = await self._source.show(told, context)
             result = await self._subscription.answer(root, context)
             written = told.payloads[self._key] = orjson.dumps(_answered(result).body)
+            self._source.written(told)
         except Exception as error:  # noqa: BLE001 - a store is away, perhaps: what was to be told is not lost
             self._source.retell()
             self._paused = True

@@ -183,6 +183,23 @@ class _Register:
         if not self._stations:
             self._clear()
 
+    def find(self, station_ids: Iterable[str]) -> list[_Watched]:
+        """Return those of these stations that somebody watches."""
+        return [known for station_id in station_ids if (known := self._stations.get(station_id)) is not None]
+
+    def look_at(self, stations: Sequence[_Watched], at: Instant) -> list[_Watched]:
+        """Return those of these that look otherwise than when they were looked at last."""
+        if not stations:
+            return []
+        rows = np.concatenate([np.arange(known.begin, known.begin + len(known.slots)) for known in stations])
+        states = self._board.states(self._slots[rows], at)
+        changed = np.flatnonzero(states != self._states[rows])
+        if not len(changed):
+            return []
+        self._states[rows] = states
+        owners = set(self._owners[rows[changed]].tolist())
+        return [known for known in stations if known.number in owners]
+
     def compact(self) -> None:
         """Drop the rows of stations that nobody watches any more, once they are many."""
         if self._dead < 1_024 or 2 * self._dead < self.count:
@@ -392,10 +409,10 @@ def _news(changes: Sequence[Change], *, joined: int, resynced: bool) -> tuple[Ne
 class Following:
     """One subscriber's view of a watch. It knows the round that it was told of last, and nothing else."""
 
-    def __init__(self, watch: Watch, close: "Callable[[Following], None]") -> None:
+    def __init__(self, watch: Watch, watching: "Watching") -> None:
         """Begin with nothing told."""
         self.watch = watch
-        self._close = close
+        self._watching = watching
         self._told: int | None = None
         self._rest: tuple[News, ...] = ()
         self._signal = asyncio.Event()
@@ -427,6 +444,18 @@ class Following:
         self._rest = tuple(rest)
         return news
 
+    def look(self, news: News) -> int:
+        """Look at the stations of news that are about to be shown, and return what ``look_again`` has to know.
+
+        They are shown as they are then, which may be newer than the round. What came and went between two looks at the
+        board would else be told, and never be taken back.
+        """
+        return self._watching.look_at(news)
+
+    def look_again(self, news: News, looked_at: int) -> None:
+        """Look at the same stations once they were shown: what changed meanwhile is told again."""
+        self._watching.look_again(self.watch, news, looked_at)
+
     def forget(self) -> None:
         """Begin anew: nothing is told."""
         self._told, self._rest = None, ()
@@ -443,7 +472,7 @@ class Following:
     def close(self) -> None:
         """Stop following."""
         self.end()
-        self._close(self)
+        self._watching.leave(self)
 
 
 class Watching:
@@ -488,7 +517,7 @@ class Watching:
             watch = self._watches[key] = Watch(viewer, what, wanted, self._touched.add)
             watch.loading = asyncio.ensure_future(self._load(watch))
             watch.loading.add_done_callback(lambda loading: loading.cancelled() or loading.exception())
-        following = Following(watch, self._leave)
+        following = Following(watch, self)
         watch.followers.add(following)
         self._by_partner[partner] = self._by_partner.get(partner, 0) + 1
         self._begin()
@@ -524,7 +553,8 @@ class Watching:
                 asyncio.create_task(self._recheck_now_and_then(), name="watching the index"),
             ]
 
-    def _leave(self, following: Following) -> None:
+    def leave(self, following: Following) -> None:
+        """Let a subscriber go."""
         watch = following.watch
         if following not in watch.followers:
             return
@@ -645,6 +675,29 @@ class Watching:
             except Exception:  # noqa: BLE001 - whatever it is, subscribers must not be left without news for ever
                 _log.exception("what changed is told later")
 
+    def look_at(self, news: News) -> int:
+        """Look at the stations of news; return how often the board had changed before."""
+        count = self._board.change_count
+        stations = self._register.find(change.station_id for change in news.changes)
+        self._touch(self._register.look_at(stations, self._clock()))
+        return count
+
+    def look_again(self, watch: Watch, news: News, looked_at: int) -> None:
+        """Have those stations of news judged by a watch that changed since they were looked at."""
+        for known in self._register.find(change.station_id for change in news.changes):
+            if (
+                watch in known.watches
+                and watch.sees(known)
+                and self._board.last_change(known.slots.tolist()) > looked_at
+            ):
+                watch.touch(known)
+
+    def _touch(self, stations: Iterable[_Watched]) -> None:
+        for known in stations:
+            for watch in known.watches:
+                if watch.sees(known):
+                    watch.touch(known)
+
     async def look(self) -> None:
         """Look at the board, and begin the next round of each watch whose time it is and where something changed."""
         for watch in self._turned:
@@ -654,10 +707,7 @@ class Watching:
         compared_s = 0.0
         for begin in range(0, self._register.count, _LOOKED_AT_ONCE):
             began = monotonic_s()
-            for known in self._register.look(begin, self._clock()):
-                for watch in known.watches:
-                    if watch.sees(known):
-                        watch.touch(known)
+            self._touch(self._register.look(begin, self._clock()))
             compared_s += monotonic_s() - began
             await asyncio.sleep(0)
         self._compared_s = compared_s

@@ -51,6 +51,8 @@ RECOVERED_S = 20.0
 ENOUGH = 5
 MANY = 100_000
 MOST_LINES_A_SECOND = 5
+MOST_LINES_AT_ONCE = 50
+"""Of each kind of warning ten come at once."""
 EVERYTHING = ("index", "live", "reservations", "partners", "quotas")
 CHECKS = {"index": {"index"}, "live": {"live"}, "reservations": {"reservations", "partners", "quotas"}}
 """Which of the checks of `/readyz` ask a server."""
@@ -518,7 +520,7 @@ async def load(hub: Hub) -> AsyncIterator[Load]:
     await load.every_push_arrived()
     lines = (await asyncio.to_thread(hub.log.read_text, "utf-8"))[said:].splitlines()
     assert not [line for line in lines if "Traceback" in line]
-    assert len(lines) < MOST_LINES_A_SECOND * (time.perf_counter() - began)
+    assert len(lines) < MOST_LINES_AT_ONCE + MOST_LINES_A_SECOND * (time.perf_counter() - began)
 
 
 # ------------------------------------------------------------------------------------------------------- the index

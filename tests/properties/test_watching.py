@@ -1,7 +1,7 @@
 """Whatever happens, and however slowly one reads: who applies what is told knows what a fresh search would answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -70,20 +70,27 @@ class Reader:
         self.known: dict[str, Any] = {}
         self.in_step = True
 
-    async def read(self, search: StationSearch) -> None:
+    async def read(self, search: StationSearch, stir: Callable[[], Awaitable[None]]) -> None:
+        """Take what is told, and show it as it is then; ``stir`` lets something happen meanwhile."""
         news = self.following.take()
+        await stir()
+        looked_at = self.following.look(news)
         assert len(news.changes) == len({change.station_id for change in news.changes}) <= module.MAX_CHANGES_AT_ONCE
         if news.resynced:
             self.known.clear()
         before = set(self.known)
+        await stir()
         seen = await search.find_stations(self.viewer, [change.station_id for change in news.changes])
-        for change, sighting in zip(news.changes, seen, strict=True):
+        views = [None if sighting is None else shown(self.viewer, sighting) for sighting in seen]
+        await stir()
+        self.following.look_again(news, looked_at)
+        for change, view in zip(news.changes, views, strict=True):
             if self.in_step and news.joined == 1:
                 self._is_exact(change.kind, change.station_id in before, news)
             if change.kind is ChangeKind.LEFT:
                 self.known.pop(change.station_id, None)
-            elif sighting is not None:
-                self.known[change.station_id] = shown(self.viewer, sighting)
+            elif view is not None:
+                self.known[change.station_id] = view
 
     def _is_exact(self, kind: ChangeKind, known: bool, news: News) -> None:
         assert known == (kind is not ChangeKind.ENTERED), news
@@ -159,6 +166,24 @@ async def _replay(random: Random, folder: Path) -> None:
             del stations[station.id]
         stations.update(chosen)
 
+    former: dict[str, Any] = {}
+
+    async def stir() -> None:
+        """Let an Evse change now and then, or be again what it was before."""
+        evses = [evse.id for station in stations.values() for evse in station.evses]
+        if not evses or random.random() < 0.7:
+            return
+        clock.advance(0.001)
+        evse_id = random.choice([*former, random.choice(evses)])
+        told = former.pop(evse_id, None)
+        if told is None:
+            (former[evse_id],) = board.find([evse_id])
+            told = random_status(random, evse_id)
+        await board.record([msgspec.structs.replace(told, received_at=clock(), stale_after=clock() + 900.0)])
+
+    async def nothing() -> None:
+        pass
+
     try:
         for feed in FEEDS:
             await state(feed.id)
@@ -191,13 +216,16 @@ async def _replay(random: Random, folder: Path) -> None:
                 await state(random.choice(FEEDS).id)
                 await watching.recheck_all()
             await watching.look_at_all()
+            reading = [reader for reader in readers if random.random() < 0.6 or step == STEPS - 1]
             for reader in readers:
-                slow = random.random() < 0.4 and step < STEPS - 1
-                if slow:
+                if reader not in reading:
                     reader.in_step = False
-                    continue
+                while reader in reading and _is_ready(reader.following):
+                    await reader.read(search, stir)
+            await watching.look_at_all()
+            for reader in reading:
                 while _is_ready(reader.following):
-                    await reader.read(search)
+                    await reader.read(search, nothing)
                 reader.in_step = True
                 assert reader.known == await fresh(search, reader, clock)
         for reader in readers:

@@ -289,7 +289,8 @@ def test_a_cluster_follows_another_master_when_its_own_hangs(elasticsearch_clust
     hung.resume()
     elasticsearch_cluster.wait_until_whole()
     with hung.client() as client:
-        assert client.cluster.health()["number_of_nodes"] == 3
+        told = client.options(request_timeout=60).cluster.health(wait_for_nodes="3", timeout="50s")
+        assert told["number_of_nodes"] == 3
 
 
 @pytest.mark.parametrize(
