@@ -64,7 +64,7 @@ def test_every_command_of_the_documents_exists(repository: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=180,
         )
         if finished.returncode:
             failed[words] = finished.stderr

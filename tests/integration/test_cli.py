@@ -57,7 +57,7 @@ class Shell:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert finished.returncode == code, finished.stderr

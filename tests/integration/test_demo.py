@@ -20,6 +20,7 @@ import pytest
 STATIONS = 240
 READY_S = 60.0
 STOPPED_S = 15.0
+PUSHED_S = 90.0
 
 
 @asynccontextmanager
@@ -128,7 +129,7 @@ def evses(
 
 
 async def wait_for_pushes(client: httpx.AsyncClient, sandbox: str) -> int:
-    async with asyncio.timeout(STOPPED_S):
+    async with asyncio.timeout(PUSHED_S):
         while True:
             operators = json.loads((await client.get(f"{sandbox}/control/pushes")).content)["operators"]
             accepted = sum(counts.get("accepted", 0) for counts in operators.values())
