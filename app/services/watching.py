@@ -490,6 +490,7 @@ class Watching:
         self._restless: set[Watch] = set()
         self._turned: list[Watch] = []
         self._compared_s = 0.0
+        self._looked_at = 0
         self._watched = 0
         self._by_partner: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -678,19 +679,21 @@ class Watching:
     def look_at(self, news: News) -> int:
         """Look at the stations of news; return how often the board had changed before."""
         count = self._board.change_count
-        stations = self._register.find(change.station_id for change in news.changes)
+        stations = [known for known in self._watched_in(news) if self._changed_since(known, self._looked_at)]
         self._touch(self._register.look_at(stations, self._clock()))
         return count
 
     def look_again(self, watch: Watch, news: News, looked_at: int) -> None:
         """Have those stations of news judged by a watch that changed since they were looked at."""
-        for known in self._register.find(change.station_id for change in news.changes):
-            if (
-                watch in known.watches
-                and watch.sees(known)
-                and self._board.last_change(known.slots.tolist()) > looked_at
-            ):
+        for known in self._watched_in(news):
+            if self._changed_since(known, looked_at) and watch in known.watches and watch.sees(known):
                 watch.touch(known)
+
+    def _watched_in(self, news: News) -> list[_Watched]:
+        return self._register.find(change.station_id for change in news.changes)
+
+    def _changed_since(self, known: _Watched, count: int) -> bool:
+        return self._board.last_change(known.slots.tolist()) > count
 
     def _touch(self, stations: Iterable[_Watched]) -> None:
         for known in stations:
@@ -704,13 +707,13 @@ class Watching:
             watch.stop_sharing()
         self._turned = []
         self._register.compact()
-        compared_s = 0.0
+        looked_at, compared_s = self._board.change_count, 0.0
         for begin in range(0, self._register.count, _LOOKED_AT_ONCE):
             began = monotonic_s()
             self._touch(self._register.look(begin, self._clock()))
             compared_s += monotonic_s() - began
             await asyncio.sleep(0)
-        self._compared_s = compared_s
+        self._looked_at, self._compared_s = looked_at, compared_s
         now = asyncio.get_running_loop().time()
         at = self._clock()
         for watch in self._due(now):
