@@ -211,7 +211,7 @@ def _drained_first(lifecycle: Lifecycle, drain_s: float, end: Callable[[], None]
     loop = asyncio.get_running_loop()
 
     def drain() -> None:
-        if lifecycle.draining.is_set() or not drain_s:
+        if lifecycle.draining or not drain_s:
             stop()
         else:
             logger.info("draining for %g s", drain_s)

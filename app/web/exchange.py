@@ -71,7 +71,7 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message.get("headers", ()), (b"x-request-id", self.id.encode("ascii"))]
-            if self._lifecycle.draining.is_set():
+            if self._lifecycle.draining:
                 headers.append(_CLOSE)
             message["headers"] = headers
         else:

@@ -11,7 +11,6 @@ content type, or for GET a header of PREFLIGHTED. No cookie, password or part of
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -247,33 +246,32 @@ class GraphQLEndpoint:
     async def _execute(
         self, request: GraphQLRequest, viewer: Viewer, receive: Receive, ends_at: float, terms: "_Terms"
     ) -> tuple[Answer | Stream, Admitted]:
-        async with asyncio.timeout_at(ends_at):
-            admitted = await self.admit(request, viewer)
-        plan = admitted.plan
-        if isinstance(plan, Answer):
-            return plan, admitted
-        operation_name = admitted.operation_name
-        if terms.observed is not None:
-            terms.observed.executes(plan.operation(operation_name), admitted.text)
-        if terms.queries_only and plan.changes(operation_name):
-            raise RefusedError(405, "a mutation needs POST", ErrorCode.BAD_USER_INPUT, (b"allow", b"POST"))
-        context = Context(self._services, viewer)
-        if plan.subscribes(operation_name):
-            if not terms.streamed:
-                raise RefusedError(406, f"a subscription is answered as {EVENT_STREAM}, or over a WebSocket")
-            async with asyncio.timeout_at(ends_at):
-                return await self._engine.subscribe(plan, operation_name, request.variables, context), admitted
-        watch = _Watch(receive, lambda: plan.changes(operation_name))
+        watch = _Watch(receive)
         try:
             async with asyncio.timeout_at(ends_at) as patience:
-                watch.begin(patience)
+                admitted = await self.admit(request, viewer)
+                plan, operation_name = admitted.plan, admitted.operation_name
+                if isinstance(plan, Answer):
+                    return plan, admitted
+                if terms.observed is not None:
+                    terms.observed.executes(plan.operation(operation_name), admitted.text)
+                changes = plan.changes(operation_name)
+                if terms.queries_only and changes:
+                    raise RefusedError(405, "a mutation needs POST", ErrorCode.BAD_USER_INPUT, (b"allow", b"POST"))
+                context = Context(self._services, viewer)
+                if plan.subscribes(operation_name):
+                    if not terms.streamed:
+                        raise RefusedError(406, f"a subscription is answered as {EVENT_STREAM}, or over a WebSocket")
+                    return await self._engine.subscribe(plan, operation_name, request.variables, context), admitted
+                if not changes:
+                    watch.begin(patience)
                 try:
                     answer = await self._engine.execute(
                         plan, operation_name, request.variables, context, traced=terms.traced
                     )
-                    return answer, admitted
                 finally:
                     watch.end()
+                return answer, admitted
         except TimeoutError:
             if watch.client_is_gone:
                 raise ClientGoneError from None
@@ -301,24 +299,23 @@ class _Watch:
     end: who lost a connection asks again, and hears what was done.
     """
 
-    def __init__(self, receive: Receive, changes: Callable[[], bool]) -> None:
+    def __init__(self, receive: Receive) -> None:
         self.client_is_gone = False
         self._receive = receive
-        self._changes = changes
+        self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.Task[None] | None = None
 
     def begin(self, patience: asyncio.Timeout) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(WATCHED_AFTER_S, self._look, patience)
+        self._timer = asyncio.get_running_loop().call_later(WATCHED_AFTER_S, self._look, patience)
 
     def end(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watching is not None:
             self._watching.cancel()
 
     def _look(self, patience: asyncio.Timeout) -> None:
-        if not self._changes():
-            self._watching = asyncio.create_task(self._wait(patience))
+        self._watching = asyncio.create_task(self._wait(patience))
 
     async def _wait(self, patience: asyncio.Timeout) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -35,8 +35,8 @@ async def _startupz(lifecycle: Lifecycle) -> Answer:
 
 
 async def _readyz(lifecycle: Lifecycle) -> Answer:
-    if not lifecycle.started or lifecycle.draining.is_set():
-        return 503, {"ready": False, "started": lifecycle.started, "draining": lifecycle.draining.is_set()}
+    if not lifecycle.started or lifecycle.draining:
+        return 503, {"ready": False, "started": lifecycle.started, "draining": lifecycle.draining}
     found = await answer_checks(lifecycle.checks())
     ready = all(found.values())
     return 200 if ready else 503, {"ready": ready, "checks": found}

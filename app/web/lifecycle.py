@@ -1,6 +1,5 @@
 """Where a process is in its life: it starts, it serves, it drains, it ends."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
@@ -19,7 +18,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         """Begin to start."""
-        self.draining = asyncio.Event()
+        self.draining = False
         """Set by the signal to end; never taken back."""
         self._checks: Callable[[], Checks] | None = None
         self._at_draining: list[Callable[[], None]] = []
@@ -40,9 +39,9 @@ class Lifecycle:
 
     def drain(self) -> None:
         """Say no to new work from now on: the process is about to end."""
-        if self.draining.is_set():
+        if self.draining:
             return
-        self.draining.set()
+        self.draining = True
         metrics.DRAINING.set(1)
         for end in self._at_draining:
             end()
