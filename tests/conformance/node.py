@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.servers.process import Server, ServerMissingError, locked
+from tests.servers.process import Server, ServerMissingError, cache_folder, locked
 
 _HERE = Path(__file__).parent
 _INSTALLED_WITHIN_S = 900
@@ -33,7 +33,7 @@ def node_folder(name: str) -> Path:
         raise ServerMissingError(f"Node.js is {version}, and the suites need {_OLDEST_NODE} or newer")
     source = _HERE / name
     packages = (source / "package.json").read_bytes() + (source / "package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chargegraph-node"
+    cache = cache_folder("node")
     folder = cache / f"{name}-{hashlib.sha256(packages).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(cache / f"{name}.lock"):

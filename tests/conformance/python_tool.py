@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.servers.process import ServerMissingError, locked
+from tests.servers.process import ServerMissingError, cache_folder, locked
 
 _HERE = Path(__file__).parent
 _INSTALLED_WITHIN_S = 900
@@ -30,9 +30,8 @@ def python_tool(name: str) -> Path:
     requirements = _HERE / name / "requirements.txt"
     # Environments refer to the interpreter that made them.
     made_of = requirements.read_bytes() + sys.base_prefix.encode() + sys.version.encode()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chargegraph-python"
+    cache = cache_folder("python")
     folder = cache / f"{name}-{hashlib.sha256(made_of).hexdigest()[:12]}"
-    cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / f"{name}.lock"):
         if not (folder / _INSTALLED).exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,7 @@ from tests.servers.process import (
     Server,
     ServerFailedError,
     ServerMissingError,
+    cache_folder,
     free_port,
     is_open,
     locked,
@@ -319,9 +320,8 @@ def _make() -> Installation:
         str(zstd),
     )
     digest = hashlib.sha256("\0".join(ingredients).encode()).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chargegraph-servers"
+    cache = cache_folder("servers")
     made = Installation(java, _java_version(java), cache / f"elasticsearch-{version}-{digest[:12]}")
-    cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / "lock"):
         if not made.folder.exists():
             _assemble(made, version, zstd)

@@ -70,6 +70,13 @@ def own_leash() -> Leash:
     return leash
 
 
+def cache_folder(name: str) -> Path:
+    """A folder in the user's cache for what is made once for all checkouts and runs; it is there when this returns."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / f"chargegraph-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """One process at a time, for as long as the block takes."""
