@@ -44,7 +44,7 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
 
     def grants_on(self, station: Station) -> Grants:
         """Return what it may have of a station; nothing where nobody knows the feed."""
-        return self.by_operator.get(station.operator_id) or self.by_feed.get(station.feed, NO_GRANTS)
+        return self.grants_of(station.operator_id, station.feed)
 
     def grants_of(self, operator_id: str, feed: str) -> Grants:
         """Return what it may have of an operator's stations."""
